@@ -1,0 +1,6 @@
+import { defineConfig } from 'vitest/config';
+
+// Two cores: more workers than cores only makes the timed tests noisy.
+export default defineConfig({
+  test: { include: ['test/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000, maxWorkers: 2 },
+});
