@@ -1,0 +1,263 @@
+import { z } from 'zod';
+import type { Catalog, ItemId } from '../catalog/catalog.js';
+import type { ItemFeatures } from '../catalog/item-features.js';
+import { ensureBackend } from '../compute/backend.js';
+import { type HistoryBatch, historyBatch } from '../compute/history-batch.js';
+import type { Kernels, ScoreOptions, Scores, Want } from '../compute/kernels.js';
+import { initParameters, type ModelSpec } from '../compute/model.js';
+import type { ParameterStore } from '../compute/parameter-store.js';
+import { createKernels } from '../compute/reference-kernels.js';
+import type { StateEncoder } from '../compute/state-encoder.js';
+import { DisposedError, InvalidArgumentError } from '../foundation/errors.js';
+import { checkOptions } from '../foundation/options.js';
+import { Rng } from '../foundation/rng.js';
+import type { Storage } from '../foundation/storage.js';
+import { type ActorCriticOptions, type ActorCriticSettings, resolveModel } from './agent-model.js';
+import type { ActOptions, Decision, Policy, PolicyOptions, Ranking } from './policy.js';
+import { type CatalogChange, loadPolicy, savePolicy } from './policy-file.js';
+
+/** What {@link ActorCritic.recommend} is asked. */
+export interface RecommendOptions {
+  /** The user's items, oldest first; empty for a user nobody knows. @default [] */
+  readonly history?: readonly ItemId[];
+  /** The user context, `contextWidth` numbers. @default zeros */
+  readonly context?: readonly number[];
+  /** How many items, 1 to the size of the catalogue. @default 10 */
+  readonly k?: number;
+  /** Items never to be shown. @default [] */
+  readonly exclude?: readonly ItemId[];
+  /** Whether items of the history may be shown again. @default false */
+  readonly allowRepeats?: boolean;
+}
+
+/** One recommended item. */
+export interface Recommendation {
+  /** The item. */
+  readonly id: ItemId;
+  /** Its probability under the policy, 0 to 1, exclusions counted. */
+  readonly probability: number;
+}
+
+const recommendSchema = z.strictObject({
+  history: z.array(z.string()).max(100_000).default([]),
+  context: z.array(z.number()).optional(),
+  k: z.int().min(1).default(10),
+  exclude: z.array(z.string()).default([]),
+  allowRepeats: z.boolean().default(false),
+});
+
+/**
+ * The agent theta of the paper: state encoder G, Actor and Critic in one parameter store (Eqs. 4-10). It acts and
+ * recommends; what learns is `pretrain` and `adapt`. It owns its parameters: `dispose()` it, or declare it with `using`.
+ *
+ * @example
+ * ```ts no-run
+ * using agent = new ActorCritic({ catalog, encoder: sasRec({ width: 32 }), seed: 1 });
+ * agent.recommend({ history: ['track-17'], k: 5 });
+ * ```
+ */
+export class ActorCritic implements Policy {
+  /** `ActorCritic`. */
+  readonly name: string = 'ActorCritic';
+  /** The items. */
+  readonly catalog: Catalog;
+  /** Item features, where the policy reads text. */
+  readonly features: ItemFeatures | undefined;
+  /** Settings as resolved from the options. */
+  readonly settings: ActorCriticSettings;
+  /** The model that the kernels run. */
+  readonly spec: ModelSpec;
+  /** All parameters. */
+  readonly store: ParameterStore;
+  /** How the catalogue differed when this agent was loaded; undefined when it did not, or when it was not loaded. */
+  readonly catalogChange: CatalogChange | undefined;
+  #kernels: Kernels | undefined;
+  #disposed = false;
+
+  /**
+   * @throws {InvalidArgumentError} for options out of range or at odds with each other.
+   */
+  constructor(
+    options: ActorCriticOptions,
+    restored?: { readonly store: ParameterStore; readonly change: CatalogChange | undefined },
+  ) {
+    const model = resolveModel(options);
+    this.catalog = model.catalog;
+    this.features = model.features;
+    this.settings = model.settings;
+    this.spec = model.spec;
+    this.store = restored?.store ?? initParameters(model.spec, new Rng(model.seed).fork('init'));
+    this.catalogChange = restored?.change;
+  }
+
+  /** The state encoder, Eq. 4. */
+  get encoder(): StateEncoder {
+    return this.spec.encoder;
+  }
+
+  /**
+   * The kernels that score this agent's model; made at the first use.
+   *
+   * @throws {DisposedError} after `dispose()`.
+   * @throws {BackendError} when no backend was chosen yet: `await useBackend('auto')` first (`pretrain`, `adapt`, `evaluate` and `load` do).
+   */
+  get kernels(): Kernels {
+    if (this.#disposed) throw new DisposedError(this.name);
+    this.#kernels ??= createKernels(this.spec, this.store);
+    return this.#kernels;
+  }
+
+  /** Scores a batch; see {@link Kernels.forward}. */
+  forward<W extends Want>(batch: HistoryBatch, want: W, options?: ScoreOptions): Scores<W> {
+    return this.kernels.forward(batch, want, options);
+  }
+
+  /** Acts for a batch: draws by inverse CDF from `uniforms`, or takes the most probable item (Eqs. 5, 11). */
+  act(batch: HistoryBatch, options: ActOptions): Decision {
+    const scoring = scoreOptions(options);
+    if (options.mode === 'sampled') return this.kernels.sample(batch, options.uniforms, scoring);
+    const { items } = this.kernels.topK(batch, 1, scoring);
+    // The choice is certain: see {@link Decision.logProb}.
+    return { actions: items, logProb: new Float32Array(batch.size) };
+  }
+
+  /** pi(a|s) of every item, `[B, A]`; rows sum to 1. */
+  probabilities(batch: HistoryBatch, options?: PolicyOptions): Float32Array {
+    return this.kernels.probabilities(batch, scoreOptions(options ?? {}));
+  }
+
+  /** The k most probable items of each row. */
+  topK(batch: HistoryBatch, k: number, options?: PolicyOptions): Ranking {
+    return this.kernels.topK(batch, k, scoreOptions(options ?? {}));
+  }
+
+  /** log pi(a|s) of the given actions, `[B]`. */
+  logProbOf(batch: HistoryBatch, actions: Int32Array, options?: PolicyOptions): Float32Array {
+    return this.kernels.forward(batch, { logProbOf: actions }, scoreOptions(options ?? {})).logProb as Float32Array;
+  }
+
+  /**
+   * The k most probable items for one user, most probable first.
+   *
+   * @throws {InvalidArgumentError} for an unknown item id (with the nearest known one), a `k` beyond the items left, or a context of another width.
+   */
+  recommend(options: RecommendOptions = {}): Recommendation[] {
+    const { history, context, k, exclude, allowRepeats } = checkOptions(recommendSchema, options, 'recommend');
+    const width = this.settings.contextWidth;
+    if (context !== undefined && context.length !== width) {
+      throw new InvalidArgumentError(
+        `recommend: expected \`context\` to have ${width} numbers, got ${context.length}`,
+        { argument: 'context' },
+      );
+    }
+    const shown = history.map((id) => this.catalog.indexOf(id));
+    const excluded = Int32Array.from(new Set(exclude.map((id) => this.catalog.indexOf(id))));
+    const barred = new Set<number>([...excluded, ...(allowRepeats ? [] : shown)]);
+    const left = this.catalog.size - barred.size;
+    if (k > left) {
+      throw new InvalidArgumentError(
+        `recommend: expected \`k\` to be at most the ${left} items left after exclusions, got ${k}`,
+        {
+          argument: 'k',
+        },
+      );
+    }
+    const batch = historyBatch([shown], width > 0 ? { context: [context ?? new Array<number>(width).fill(0)] } : {});
+    const { items, logProb } = this.kernels.topK(batch, k, { mask: { noRepeat: !allowRepeats, exclude: excluded } });
+    return Array.from(items, (item, rank) => ({
+      id: this.catalog.id(item),
+      probability: Math.exp(logProb[rank] as number),
+    }));
+  }
+
+  /**
+   * Multiplies every actor logit by `factor` > 0, exactly as a temperature of 1/factor would: how pre-training hands over a
+   * sharper policy, and adaptation a flatter one.
+   */
+  scaleLogits(factor: number): void {
+    if (!(factor > 0 && Number.isFinite(factor))) {
+      throw new InvalidArgumentError(`scaleLogits: expected \`factor\` > 0, got ${factor}`, {
+        argument: 'factor',
+        got: factor,
+      });
+    }
+    for (const name of this.store.names) {
+      if (!name.startsWith('actor/')) continue;
+      const { data } = this.store.get(name);
+      // The text part of an item's vector is (features x projection): scaling the projection scales it.
+      for (let i = 0; i < data.length; i++) data[i] = (data[i] as number) * factor;
+    }
+    this.store.touch();
+  }
+
+  /** Draws the critic's parameters anew: rewards of another scale make the old ones worse than none (`learning.md` 4). */
+  resetCritic(rng: Rng): void {
+    const fresh = initParameters(this.spec, rng);
+    for (const name of fresh.names) {
+      if (/^(critic|value|valueEncoder|valueItem)\//.test(name)) this.store.get(name).data.set(fresh.get(name).data);
+    }
+    this.store.touch();
+  }
+
+  /** Draws the actor's parameters anew, and the encoder's with `encoder`: `learnerInit: 'random'` of the mixture (paper section 5.4). */
+  resetActor(rng: Rng): void {
+    const fresh = initParameters(this.spec, rng);
+    for (const name of fresh.names) {
+      if (name.startsWith('actor/')) this.store.get(name).data.set(fresh.get(name).data);
+    }
+    this.store.touch();
+  }
+
+  /** An independent agent with equal parameters; the caller owns it. */
+  clone(): ActorCritic {
+    return new ActorCritic(this.#options(), { store: this.store.clone(), change: undefined });
+  }
+
+  /** SHA-256 of all parameters, hexadecimal: equal weights, equal hash. */
+  sha256(): Promise<string> {
+    return this.store.sha256();
+  }
+
+  /** Writes the policy with its item ids; one atomic put of `policy.safetensors`, readable from Python. */
+  async save(storage: Storage): Promise<void> {
+    if (this.#disposed) throw new DisposedError(this.name);
+    await savePolicy(storage, this);
+  }
+
+  /**
+   * Reads a policy and maps it onto `catalog` by item id: rows of items that stayed are kept, new items score by their text
+   * (or as the average item where there is none), missing ones are dropped; the difference is in `catalogChange`.
+   *
+   * @throws {CheckpointError} when nothing is stored, the file is damaged, or it was made with an encoder that is not one of
+   * this library's and `encoder` is not given.
+   */
+  static async load(
+    storage: Storage,
+    options: { readonly catalog: Catalog; readonly encoder?: StateEncoder; readonly features?: ItemFeatures },
+  ): Promise<ActorCritic> {
+    await ensureBackend();
+    const { options: own, store, change } = await loadPolicy(storage, options);
+    return new ActorCritic(own, { store, change });
+  }
+
+  /** Frees the kernels' memory; idempotent. */
+  dispose(): void {
+    this.#disposed = true;
+    this.#kernels?.dispose();
+    this.#kernels = undefined;
+  }
+
+  /** {@link ActorCritic.dispose}, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #options(): ActorCriticOptions {
+    const { features, settings } = this;
+    return { catalog: this.catalog, encoder: this.encoder, ...settings, ...(features ? { features } : {}) };
+  }
+}
+
+function scoreOptions({ mask, temperature }: PolicyOptions): ScoreOptions {
+  return { ...(mask ? { mask } : {}), ...(temperature !== undefined ? { temperature } : {}) };
+}

@@ -1,0 +1,97 @@
+import { z } from 'zod';
+import { Adam } from '../compute/optimiser.js';
+import type { JsonValue } from '../foundation/json.js';
+import { checkOptions } from '../foundation/options.js';
+import { type Algorithm, type UpdateContext, type UpdateReport, UpdateRound } from './algorithm.js';
+import { listLoss } from './losses/supervised-losses.js';
+
+/** Settings of {@link listDistillation}. */
+export interface ListSettings {
+  /** Mean number of times each answer is learned from, > 0. @default 16 */
+  readonly passes?: number;
+  /** Answers a minibatch, 1 to 65,536. @default 128 */
+  readonly batchSize?: number;
+  /** Adam's learning rate of tables, projections and encoder. @default 1e-3 */
+  readonly learningRate?: number;
+  /** Adam's learning rate of the history features' weights: few, shared by all items, so they may move fast. @default 2e-2 */
+  readonly historyLearningRate?: number;
+  /** Clip of the global gradient norm. @default 1 */
+  readonly clipNorm?: number;
+}
+
+const schema = z.strictObject({
+  passes: z.number().positive().max(10_000).default(16),
+  batchSize: z.int().min(1).max(65_536).default(128),
+  learningRate: z.number().positive().max(1).default(1e-3),
+  historyLearningRate: z.number().positive().max(1).default(2e-2),
+  clipNorm: z.number().positive().default(1),
+});
+
+/** Half of the updates wait for the last answer: before, the late answers would hardly be learned from. */
+const SHARE_WHILE_COLLECTING = 0.5;
+
+/**
+ * `'list'`, pre-training's default: the list loss over the candidates shown and None, because the information of an answer
+ * is which of the k, not Eq. 3's reward (`learning.md` 3; a numbered difference in `docs/explanation/pretraining.md`). It
+ * trains no critic.
+ *
+ * @throws {InvalidArgumentError} for a setting out of range.
+ */
+export function listDistillation(settings: ListSettings = {}): Algorithm {
+  return new ListDistillation(checkOptions(schema, settings, 'list'));
+}
+
+class ListDistillation implements Algorithm {
+  readonly name = 'list';
+  readonly critic = undefined;
+  readonly rolloutSteps = 1;
+  readonly optimiser: Adam;
+  readonly #settings: z.output<typeof schema>;
+
+  constructor(settings: z.output<typeof schema>) {
+    this.#settings = settings;
+    this.optimiser = new Adam({
+      learningRate: settings.learningRate,
+      clipNorm: settings.clipNorm,
+      multipliers: { 'actor/history': settings.historyLearningRate / settings.learningRate },
+    });
+  }
+
+  /** Every answer is kept: the loop sizes the buffer by the budget. */
+  stepsPerLane(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
+  update({ learner, buffer, rng, steps, newSteps, totalSteps }: UpdateContext): UpdateReport {
+    const { batchSize } = this.#settings;
+    const { kernels } = learner;
+    const round = new UpdateRound();
+    const due = this.#dueAt(steps, totalSteps) - this.#dueAt(steps - newSteps, totalSteps);
+    for (let i = 0; i < due && buffer.size > 0; i++) {
+      const batch = buffer.sample(batchSize, rng);
+      const K = batch.candidateCount;
+      const width = K + 1;
+      const items = new Int32Array(batch.size * width);
+      for (let b = 0; b < batch.size; b++) {
+        items.set(batch.candidates.subarray(b * K, (b + 1) * K), b * width);
+        // The item index A stands for None in the actor's head.
+        items[b * width + K] = learner.spec.itemCount;
+      }
+      const want = { scoresOf: { head: 'actor' as const, items, width } };
+      const { scores } = kernels.forward(batch.histories, want, { dropoutSeed: rng.nonZeroSeed() });
+      round.apply(kernels, this.optimiser, listLoss({ scores, width, targets: batch.choices }));
+    }
+    return round.report();
+  }
+
+  toJSON(): JsonValue {
+    return { name: this.name, ...this.#settings };
+  }
+
+  /** Updates due after `steps` answers: quadratic while answers come in (each then gets its share), the rest at the end. */
+  #dueAt(steps: number, totalSteps: number): number {
+    const planned = Math.ceil((totalSteps * this.#settings.passes) / this.#settings.batchSize);
+    if (steps >= totalSteps) return planned;
+    return Math.floor(planned * SHARE_WHILE_COLLECTING * Math.max(0, steps / totalSteps) ** 2);
+  }
+}

@@ -1,0 +1,158 @@
+import { z } from 'zod';
+import type { CoatData } from '../catalog/coat.js';
+import type { HistoryBatch } from '../compute/history-batch.js';
+import { InvalidArgumentError } from '../foundation/errors.js';
+import { checkOptions } from '../foundation/options.js';
+import type { Rng } from '../foundation/rng.js';
+import type { EpisodeHistories } from './episode-histories.js';
+import { type EpisodeRules, LaneEnv } from './lane-env.js';
+
+/**
+ * Which past items make a shopper leave: `correct` the last 7; `legacy` the same with EasyRL4Rec's slice, whose start turns
+ * negative and leaves only 3, 2, 1 items at t = 4, 5, 6; `none` no leave rule at all.
+ */
+export type CoatWindow = 'legacy' | 'correct' | 'none';
+
+/** Items the leave rule looks back over. */
+export const COAT_LOOKBACK = 7;
+/** Two coats closer than this (L2 distance of their truth columns) are the same to a shopper. */
+export const COAT_DISTANCE = 6;
+/** Steps after which a visit is truncated. */
+export const COAT_CAP = 30;
+
+/** Options of {@link coatEnv}. */
+export interface CoatEnvOptions {
+  /** The parsed data set; its truth matrix gives the distances. */
+  readonly data: CoatData;
+  /** Reward of each item to each user, `[U, I]`. @default data.truth */
+  readonly reward?: Float32Array;
+  /** Which past items make a shopper leave. @default 'correct' */
+  readonly window?: CoatWindow;
+  /** The users who may come, by row. @default all */
+  readonly users?: Int32Array;
+  /** Number of lanes, B >= 1. @default 1 */
+  readonly size?: number;
+  /** Seed of the episodes. @default 0 */
+  readonly seed?: number;
+}
+
+const schema = z.strictObject({
+  data: z.custom<CoatData>((value) => typeof value === 'object' && value !== null && 'truth' in value, 'expected parsed Coat data'),
+  reward: z.instanceof(Float32Array).optional(),
+  window: z.enum(['legacy', 'correct', 'none']).default('correct'),
+  users: z.instanceof(Int32Array).optional(),
+  size: z.int().min(1).max(1_000_000).default(1),
+  seed: z.int().default(0),
+});
+
+/**
+ * How many of the latest items the leave rule sees after `t` items have been shown.
+ *
+ * `legacy` is Python's `shown[t - 7 : t]` on a list of length t: a negative start counts from the end, so t = 1, 2, 3 see all,
+ * t = 4, 5, 6 see 3, 2, 1 items, and from 7 on the last 7.
+ */
+export function coatLookback(window: CoatWindow, t: number): number {
+  if (window === 'none') return 0;
+  if (t >= COAT_LOOKBACK) return COAT_LOOKBACK;
+  return window === 'legacy' ? Math.min(t, COAT_LOOKBACK - t) : t;
+}
+
+/**
+ * Which pairs of coats are the same to a shopper, `[I, I]`: 1 where the L2 distance between their columns of the truth matrix
+ * is below {@link COAT_DISTANCE}; the diagonal is 1.
+ */
+export function coatCloseness(data: CoatData): Uint8Array {
+  const { users, items, truth } = data;
+  const close = new Uint8Array(items * items);
+  for (let i = 0; i < items; i++) {
+    close[i * items + i] = 1;
+    for (let j = 0; j < i; j++) {
+      let squares = 0;
+      for (let u = 0; u < users; u++) squares += ((truth[u * items + i] as number) - (truth[u * items + j] as number)) ** 2;
+      if (Math.sqrt(squares) < COAT_DISTANCE) {
+        close[i * items + j] = 1;
+        close[j * items + i] = 1;
+      }
+    }
+  }
+  return close;
+}
+
+/** EasyRL4Rec's Coat rule (environments.md section 2). */
+export class CoatRules implements EpisodeRules {
+  /** The user of each lane, `[B]`; a live view, to be read only. */
+  readonly users: Int32Array;
+  /** Reward of each item to each user, `[U, I]`. */
+  readonly rewards: Float32Array;
+  /** Pairs that make a shopper leave, `[I, I]`. */
+  readonly close: Uint8Array;
+  /** Which past items count. */
+  readonly window: CoatWindow;
+  /** Number of items, I. */
+  readonly itemCount: number;
+  readonly #data: CoatData;
+  readonly #among: Int32Array;
+
+  /** Fresh lanes over checked options. */
+  constructor(options: { readonly data: CoatData; readonly reward: Float32Array; readonly window: CoatWindow; readonly among: Int32Array; readonly size: number }) {
+    this.users = new Int32Array(options.size);
+    this.rewards = options.reward;
+    this.close = coatCloseness(options.data);
+    this.window = options.window;
+    this.itemCount = options.data.items;
+    this.#data = options.data;
+    this.#among = options.among;
+  }
+
+  /** A user of the split and one start item, both uniform; the user's attributes are the context. */
+  start(lane: number, rng: Rng, histories: EpisodeHistories): void {
+    const user = this.#among[rng.integer(this.#among.length)] as number;
+    this.users[lane] = user;
+    histories.append(lane, rng.integer(this.itemCount));
+    const { userFeatures, userFeatureWidth: width } = this.#data;
+    for (let c = 0; c < width; c++) histories.context[lane * width + c] = userFeatures[user * width + c] as number;
+  }
+
+  /** The reward matrix's cell of the lane's user. */
+  reward(_histories: HistoryBatch, actions: Int32Array, rewards: Float32Array): void {
+    for (let lane = 0; lane < actions.length; lane++) {
+      const item = actions[lane] as number;
+      if (item >= 0) rewards[lane] = this.rewards[(this.users[lane] as number) * this.itemCount + item] as number;
+    }
+  }
+
+  /** Whether one of the items in the window is too close to the new one; the start item is in no window. */
+  leaves(lane: number, item: number, _reward: number, step: number, histories: EpisodeHistories): boolean {
+    const end = lane * histories.capacity + (histories.lengths[lane] as number);
+    const row = item * this.itemCount;
+    for (let i = end - coatLookback(this.window, step); i < end; i++) {
+      if (this.close[row + (histories.items[i] as number)] === 1) return true;
+    }
+    return false;
+  }
+}
+
+/** A Coat environment; see {@link coatEnv}. */
+export type CoatEnv = LaneEnv<CoatRules>;
+
+/**
+ * The exact Coat world of EasyRL4Rec: a shopper of the split with one random coat in their history is shown one coat a step,
+ * gives its rating, and leaves at a coat too like a recent one; after 30 the visit is truncated.
+ *
+ * @throws {InvalidArgumentError} for a reward matrix of another shape, unknown users, or options out of range.
+ */
+export function coatEnv(options: CoatEnvOptions): CoatEnv {
+  const { data, reward = data.truth, window, users, size, seed } = checkOptions(schema, options, 'coatEnv');
+  if (reward.length !== data.users * data.items) {
+    throw new InvalidArgumentError(`coatEnv: expected \`reward\` to hold ${data.users} x ${data.items} values, got ${reward.length}`, { argument: 'reward', got: reward.length });
+  }
+  const among = users ?? Int32Array.from({ length: data.users }, (_, user) => user);
+  const stranger = among.find((user) => user < 0 || user >= data.users);
+  if (among.length === 0 || stranger !== undefined) {
+    throw new InvalidArgumentError(`coatEnv: expected \`users\` to hold rows from 0 to ${data.users - 1}, got ${stranger ?? 'none'}`, { argument: 'users', got: stranger });
+  }
+  return new LaneEnv(
+    { name: 'coat', catalog: data.catalog, size, seed, maxEpisodeSteps: COAT_CAP, startCapacity: 1, noRepeat: false, contextWidth: data.userFeatureWidth },
+    new CoatRules({ data, reward, window, among, size }),
+  );
+}

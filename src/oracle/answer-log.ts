@@ -1,0 +1,223 @@
+import { z } from 'zod';
+import type { Catalog, ItemIndex } from '../catalog/catalog.js';
+import { InvalidDataError, type OracleError } from '../foundation/errors.js';
+import { canonicalJson, type JsonValue } from '../foundation/json.js';
+import { JsonlLog } from '../foundation/jsonl.js';
+import { sha256Hex } from '../foundation/sha256.js';
+import type { Storage } from '../foundation/storage.js';
+import { checkPreference, queryKey } from './check-query.js';
+import type { Meta, Preference, PreferenceQuery, Usage } from './preference-oracle.js';
+import { TEMPLATE_VERSION } from './prompt.js';
+
+const FORMAT = 'ialp-answers@1';
+const MAX_RAW_LENGTH = 500;
+
+const headerSchema = z.object({
+  format: z.literal(FORMAT),
+  oracle: z.string(),
+  template: z.string(),
+  catalog: z.string(),
+});
+const usageSchema = z.object({
+  inputTokens: z.number().optional(),
+  outputTokens: z.number().optional(),
+  cachedInputTokens: z.number().optional(),
+  costUsd: z.number().optional(),
+  ms: z.number().optional(),
+});
+const metaSchema = z.object({
+  // JSON has no -Infinity, the log-probability of what cannot be: null stands for it.
+  scores: z.array(z.number().nullable()).optional(),
+  labelMass: z.number().optional(),
+  promptHash: z.string().optional(),
+  usage: usageSchema.optional(),
+});
+const key = z.string().regex(/^[0-9a-f]{64}$/);
+const recordSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('choice'), key, choice: z.string(), meta: metaSchema.optional() }),
+  z.object({ kind: z.literal('none'), key, meta: metaSchema.optional() }),
+  z.object({ kind: z.literal('invalid'), key, raw: z.string(), meta: metaSchema.optional() }),
+]);
+type AnswerRecord = z.output<typeof recordSchema>;
+
+/** What opens an {@link AnswerLog}. */
+export interface AnswerLogOptions {
+  /** Where it is kept; borrowed. */
+  readonly storage: Storage;
+  /** Its key in the storage. */
+  readonly key: string;
+  /** Whose items the answers name; borrowed. */
+  readonly catalog: Catalog;
+  /** The oracle whose answers it must hold; undefined: whichever it holds. */
+  readonly oracleId: string | undefined;
+  /** Whether a log that does not exist is begun, which needs `oracleId`; otherwise it is refused. */
+  readonly create: boolean;
+}
+
+/**
+ * The record of one oracle's answers, append-only JSONL: a header line (format, oracle id, template version, catalogue), then one
+ * line per answered question. Questions are kept as SHA-256 of oracle id, item ids and context: a record holds no history, no
+ * prompt and no user. Chosen items are kept by id. Failures are not kept, so that they are asked again; invalid answers are, or a
+ * resumed run would differ from an unbroken one. A last line torn by a crash is dropped when the log is opened.
+ */
+export class AnswerLog {
+  /** The oracle that gave the answers. */
+  readonly oracleId: string;
+  readonly #log: JsonlLog;
+  readonly #catalog: Catalog;
+  readonly #answers: Map<string, AnswerRecord>;
+
+  private constructor(oracleId: string, log: JsonlLog, catalog: Catalog, answers: Map<string, AnswerRecord>) {
+    this.oracleId = oracleId;
+    this.#log = log;
+    this.#catalog = catalog;
+    this.#answers = answers;
+  }
+
+  /**
+   * Opens a log, or begins it.
+   *
+   * @throws {InvalidDataError} naming line and field: no log, a line that is no record, answers of another oracle, of another
+   * template or about another catalogue.
+   */
+  static async open(options: AnswerLogOptions): Promise<AnswerLog> {
+    const { storage, key: source, catalog, oracleId, create } = options;
+    const catalogHash = await sha256Hex(
+      canonicalJson([await catalog.fingerprint(), catalog.scenario, catalog.itemNoun, catalog.behavior]),
+    );
+    const log = new JsonlLog(storage, source);
+    const { records } = await log.open();
+    const [first, ...rest] = records;
+    if (first === undefined) {
+      if (!create || oracleId === undefined) {
+        throw new InvalidDataError('expected recorded answers, got nothing: is it the right storage and key?', {
+          source,
+        });
+      }
+      await log.append({ format: FORMAT, oracle: oracleId, template: TEMPLATE_VERSION, catalog: catalogHash });
+      return new AnswerLog(oracleId, log, catalog, new Map());
+    }
+    const header = parse(headerSchema, first, source, 1);
+    const other = 'record into another key, or replay it with what it was recorded with';
+    if (oracleId !== undefined && header.oracle !== oracleId) {
+      throw mismatch(source, 'oracle', oracleId, header.oracle, other);
+    }
+    if (header.template !== TEMPLATE_VERSION)
+      throw mismatch(source, 'template', TEMPLATE_VERSION, header.template, other);
+    if (header.catalog !== catalogHash) throw mismatch(source, 'catalog', catalogHash, header.catalog, other);
+    const answers = new Map<string, AnswerRecord>();
+    for (const [i, value] of rest.entries()) {
+      const record = parse(recordSchema, value, source, i + 2);
+      if (record.kind === 'choice' && !catalog.has(record.choice)) {
+        const message = `expected \`choice\` to be an item of the catalogue, got ${JSON.stringify(record.choice)}`;
+        throw new InvalidDataError(message, { source, line: i + 2, field: 'choice' });
+      }
+      // Merged logs may answer twice: the first answer is the one that was used.
+      if (!answers.has(record.key)) answers.set(record.key, record);
+    }
+    return new AnswerLog(header.oracle, log, catalog, answers);
+  }
+
+  /** Answers held. */
+  get size(): number {
+    return this.#answers.size;
+  }
+
+  /** SHA-256 (hex) of what a question is: oracle id, ids of history and candidates, context. */
+  async keyOf(query: PreferenceQuery): Promise<string> {
+    return sha256Hex(`${canonicalJson(this.oracleId)}\n${queryKey(this.#catalog, query)}`);
+  }
+
+  /**
+   * The recorded answer, marked `cached`, or undefined.
+   *
+   * @throws {InvalidDataError} when the record names an item that this question did not show.
+   */
+  answer(questionKey: string, query: PreferenceQuery): Preference | undefined {
+    const record = this.#answers.get(questionKey);
+    if (record === undefined) return undefined;
+    const preference = toPreference(record, this.#catalog);
+    if (checkPreference(query, preference, this.oracleId).kind === 'failed') {
+      throw new InvalidDataError(`the answer to ${questionKey} names an item that was not among the candidates`, {
+        source: this.#log.key,
+        field: 'choice',
+      });
+    }
+    return preference;
+  }
+
+  /** Keeps an answer; when the promise resolves the storage has it. */
+  async keep(questionKey: string, preference: Exclude<Preference, { kind: 'failed' }>): Promise<void> {
+    const meta = metaRecord(preference.meta);
+    const facts = { key: questionKey, ...(meta === undefined ? {} : { meta }) };
+    let record: AnswerRecord;
+    if (preference.kind === 'choice')
+      record = { kind: 'choice', choice: this.#catalog.id(preference.choice), ...facts };
+    else if (preference.kind === 'none') record = { kind: 'none', ...facts };
+    else record = { kind: 'invalid', raw: preference.raw.slice(0, MAX_RAW_LENGTH), ...facts };
+    await this.#log.append(record);
+    this.#answers.set(questionKey, record);
+  }
+}
+
+/** An answer that can be kept: anything but a failure. */
+export function isAnswer(
+  preference: Preference,
+): preference is Exclude<Preference, { kind: 'failed'; error: OracleError }> {
+  return preference.kind !== 'failed';
+}
+
+function toPreference(record: AnswerRecord, catalog: Catalog): Preference {
+  const { scores, labelMass, promptHash } = record.meta ?? {};
+  // `usage` was paid once: a replay costs nothing.
+  const meta: Meta = {
+    cached: true,
+    ...(scores === undefined ? {} : { scores: scores.map((score) => score ?? Number.NEGATIVE_INFINITY) }),
+    ...(labelMass === undefined ? {} : { labelMass }),
+    ...(promptHash === undefined ? {} : { promptHash }),
+  };
+  if (record.kind === 'choice') return { kind: 'choice', choice: catalog.indexOf(record.choice) as ItemIndex, meta };
+  return record.kind === 'none' ? { kind: 'none', meta } : { kind: 'invalid', raw: record.raw, meta };
+}
+
+/** What of a `Meta` is kept. Numbers that JSON cannot hold are left out, whatever a back-end gave. */
+function metaRecord(meta: Meta | undefined): z.output<typeof metaSchema> | undefined {
+  if (meta === undefined) return undefined;
+  const { scores, labelMass, promptHash } = meta;
+  const usable = scores?.every((score) => Number.isFinite(score) || score === Number.NEGATIVE_INFINITY) ?? false;
+  const usage: Record<string, number> = {};
+  for (const name of Object.keys(usageSchema.shape) as (keyof Usage)[]) {
+    const value = meta.usage?.[name];
+    if (typeof value === 'number' && Number.isFinite(value)) usage[name] = value;
+  }
+  return {
+    ...(usable && scores !== undefined
+      ? { scores: scores.map((score) => (Number.isFinite(score) ? score : null)) }
+      : {}),
+    ...(labelMass !== undefined && Number.isFinite(labelMass) ? { labelMass } : {}),
+    ...(typeof promptHash === 'string' ? { promptHash } : {}),
+    ...(Object.keys(usage).length === 0 ? {} : { usage }),
+  };
+}
+
+function parse<S extends z.ZodType>(schema: S, value: JsonValue, source: string, line: number): z.output<S> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const field = issue?.path.join('.') ?? '';
+  const what = line === 1 ? 'a header of recorded answers' : 'a recorded answer';
+  throw new InvalidDataError(
+    `expected ${what}${field === '' ? '' : `, \`${field}\``}: ${issue?.message ?? 'not of this form'}`,
+    {
+      source,
+      line,
+      ...(field === '' ? {} : { field }),
+      cause: result.error,
+    },
+  );
+}
+
+function mismatch(source: string, field: string, wanted: string, got: string, advice: string): InvalidDataError {
+  const message = `expected answers with \`${field}\` ${JSON.stringify(wanted)}, got ${JSON.stringify(got)}; ${advice}`;
+  return new InvalidDataError(message, { source, line: 1, field });
+}

@@ -1,0 +1,64 @@
+import { OracleError } from '../foundation/errors.js';
+
+const MAX_MESSAGE_LENGTH = 300;
+
+/** The HTTP status that an error of a back-end carries, by the names in use (fetch wrappers, AI SDK, axios); undefined when none. */
+function statusOf(error: unknown): number | undefined {
+  const { status, statusCode, response } = fields(error);
+  for (const value of [status, statusCode, fields(response).status]) {
+    if (typeof value === 'number' && Number.isInteger(value)) return value;
+  }
+  return undefined;
+}
+
+/**
+ * Whether a failed call may succeed when repeated: network errors and time-outs (no status), 408, 409, 429 and 5xx. A request
+ * that the server understood and refused (400, 401, 403, 404…) is never repeated.
+ */
+export function isRetryable(error: unknown): boolean {
+  const status = statusOf(error);
+  // A ReferenceError is a mistake in the program of `complete`; a TypeError is what fetch throws when the network is down.
+  if (status === undefined) return !(error instanceof ReferenceError);
+  return status === 408 || status === 409 || status === 429 || status >= 500;
+}
+
+/** The wait that a server asked for in its Retry-After header (seconds or a date), in milliseconds; undefined when none. */
+export function retryAfterMs(error: unknown): number | undefined {
+  const { headers, responseHeaders, response } = fields(error);
+  for (const source of [headers, responseHeaders, fields(response).headers]) {
+    const value = source instanceof Headers ? source.get('retry-after') : fields(source)['retry-after'];
+    if (typeof value !== 'string' && typeof value !== 'number') continue;
+    const seconds = Number(value);
+    if (Number.isFinite(seconds)) return Math.max(0, seconds * 1000);
+    const date = Date.parse(String(value));
+    if (Number.isFinite(date)) return Math.max(0, date - Date.now());
+  }
+  return undefined;
+}
+
+/**
+ * A back-end's error as `OracleError`: its name, the start of its message and its status. Errors of clients carry the request, its
+ * headers and its key; none of these fields comes along, and a prompt quoted in the message is cut out.
+ *
+ * @param attempts - calls made so far.
+ */
+export function failureOf(error: unknown, prompt: string, attempts: number): OracleError {
+  const known = error instanceof Error ? error : undefined;
+  const message = (known?.message ?? String(error))
+    .replaceAll(prompt, '[prompt]')
+    .replace(/\s+/gu, ' ')
+    .slice(0, MAX_MESSAGE_LENGTH);
+  const status = statusOf(error);
+  const name = known === undefined ? typeof error : known.name;
+  const cause = new Error(message);
+  cause.name = name;
+  return new OracleError(`The language model did not answer (attempt ${attempts}): ${message}`, {
+    attempts,
+    cause,
+    ...(status === undefined ? {} : { status }),
+  });
+}
+
+function fields(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
+}

@@ -1,0 +1,192 @@
+import { z } from 'zod';
+import type { ActorCritic } from '../agent/actor-critic.js';
+import type { AlgorithmName } from '../agent/agent-model.js';
+import type { Algorithm } from '../agent/algorithm.js';
+import { MixturePolicy } from '../agent/mixture-policy.js';
+import { Ppo, type PpoSettings } from '../agent/ppo.js';
+import { paper, type ReplaySettings, replay } from '../agent/replay-a2c.js';
+import { ReplayBuffer } from '../agent/replay-buffer.js';
+import { type BatchEnv, isBatchEnv } from '../env/batch-env.js';
+import { type Env, liftEnv } from '../env/env.js';
+import { InvalidArgumentError } from '../foundation/errors.js';
+import type { JsonValue } from '../foundation/json.js';
+import { checkOptions } from '../foundation/options.js';
+import { Rng } from '../foundation/rng.js';
+import { asSchedule, linearSchedule, type Schedule } from '../foundation/schedules.js';
+import type { Storage } from '../foundation/storage.js';
+import { EnvironmentSource } from './environment-source.js';
+import { softenToEntropy } from './handover.js';
+import { hookSchemas, instance } from './pretrain.js';
+import type { TrainingEmitter, TrainingProgress } from './training-events.js';
+import { type LoopResult, runLoop } from './training-loop.js';
+
+/** An algorithm by name, or with settings. */
+export type AdaptAlgorithm =
+  | AlgorithmName
+  | ({ readonly name: 'ppo' } & PpoSettings)
+  | ({ readonly name: 'replay' | 'paper' } & ReplaySettings);
+
+/** Options of {@link adapt}. */
+export interface AdaptOptions {
+  /** pi_theta, pre-trained or not; borrowed, and left as it was. */
+  readonly agent: ActorCritic;
+  /** Where it acts; borrowed. One `Env` is one user at a time; a `BatchEnv` serves many. */
+  readonly env: BatchEnv | Env;
+  /** `'fineTune'`: the policy that acts is the one that learns. `'mixture'`: Eq. 14, the frozen policy and a learner. @default 'fineTune' */
+  readonly scheme?: 'fineTune' | 'mixture';
+  /** Alpha of Eq. 14 by environment step, 0 to 1, above 0 at the start or the learner gets no gradient. @default linear from 0.1 to 1 over half of `steps` */
+  readonly alpha?: number | Schedule;
+  /** Environment steps, all users together. */
+  readonly steps: number;
+  /** How it learns. @default the agent's own */
+  readonly algorithm?: AdaptAlgorithm;
+  /** The mixture's learner: a copy of theta's actor (Algorithm 2, line 3), or a random one (section 5.4). @default 'copy' */
+  readonly learnerInit?: 'copy' | 'random';
+  /** Whether the critic starts anew: answers pay 0 or 1, environments what they like. @default true */
+  readonly freshCritic?: boolean;
+  /** Flattens the learner's policy to this mean entropy in nats, if it is sharper: a saturated policy cannot be fine-tuned. @default no change */
+  readonly handoverEntropy?: number;
+  /** Seed of everything drawn. @default 0 */
+  readonly seed?: number;
+  /** Steps an epoch lasts (the paper's @e). @default 1000 */
+  readonly stepsPerEpoch?: number;
+  /** Where checkpoints go; run again with the same storage and options and the run goes on. @default nowhere */
+  readonly storage?: Storage;
+  /** Steps between checkpoints. @default 5000 */
+  readonly checkpointEvery?: number;
+  /** Told what happens. */
+  readonly events?: TrainingEmitter;
+  /** Told about every second. */
+  readonly onProgress?: (progress: TrainingProgress) => void;
+  /** Awaited after every epoch, with the policy as it stands; may evaluate it. */
+  readonly afterEpoch?: (epoch: {
+    readonly epoch: number;
+    readonly steps: number;
+    readonly updates: number;
+    readonly policy: ActorCritic | MixturePolicy;
+  }) => unknown;
+  /** Told of what is odd but no error. */
+  readonly onWarning?: (message: string) => void;
+  /** Stops the run after writing a checkpoint. */
+  readonly signal?: AbortSignal;
+}
+
+/** What adaptation amounted to. */
+export interface AdaptResult extends LoopResult {
+  /** The adapted policy; the caller owns it. A mixture borrows the agent that was given. */
+  readonly policy: ActorCritic | MixturePolicy;
+  /** The learner in it: the policy itself when fine-tuning. */
+  readonly learner: ActorCritic;
+}
+
+const schema = z.strictObject({
+  agent: instance<ActorCritic>((value) => typeof value.recommend === 'function', 'an ActorCritic'),
+  env: instance<BatchEnv | Env>((value) => typeof value.step === 'function' && typeof value.reset === 'function', 'an Env or a BatchEnv'),
+  scheme: z.enum(['fineTune', 'mixture']).default('fineTune'),
+  alpha: z.union([z.number().min(0).max(1), instance<Schedule>((value) => typeof value.at === 'function', 'a Schedule')]).optional(),
+  steps: z.int().min(1),
+  algorithm: z
+    .union([z.enum(['ppo', 'replay', 'paper']), z.looseObject({ name: z.enum(['ppo', 'replay', 'paper']) })])
+    .optional(),
+  learnerInit: z.enum(['copy', 'random']).default('copy'),
+  freshCritic: z.boolean().default(true),
+  handoverEntropy: z.number().positive().optional(),
+  seed: z.int().default(0),
+  ...hookSchemas,
+  checkpointEvery: hookSchemas.checkpointEvery.default(5000),
+  afterEpoch: z.custom<AdaptOptions['afterEpoch']>((value) => typeof value === 'function', { error: 'a function' }).optional(),
+});
+
+/**
+ * Algorithm 2, A-iALP: adapts a policy to real feedback. The agent given is left as it was; what learns is a copy.
+ *
+ * `'fineTune'` acts with the policy it updates (paper.md 8 [5]). `'mixture'` freezes the actor and the encoder it reads, and
+ * learns by Eq. 15 with alpha and pi_theta(a|s) as they stood when the action was taken.
+ *
+ * @returns the adapted policy, which the caller disposes, with counts and the training curve.
+ * @throws {InvalidArgumentError} for options out of range or at odds, such as an `alpha` without a mixture, or an environment of another catalogue.
+ * @throws {DivergedError} when losses stop being finite.
+ * @throws {CheckpointError} when the storage holds a checkpoint of another run.
+ */
+export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
+  const checked = checkOptions(schema, options, 'adapt');
+  const { agent, scheme, steps, seed } = checked;
+  const isMixture = scheme === 'mixture';
+  if (!isMixture && checked.alpha !== undefined) {
+    throw new InvalidArgumentError("adapt: expected no `alpha` with `scheme: 'fineTune'`, which has no mixture", { argument: 'alpha' });
+  }
+  const algorithm = adaptAlgorithm((checked.algorithm ?? agent.settings.algorithm) as AdaptAlgorithm);
+  if (algorithm.critic !== undefined && algorithm.critic !== agent.settings.critic) {
+    throw new InvalidArgumentError(
+      `adapt: expected an agent with \`critic: '${algorithm.critic}'\` for '${algorithm.name}', got '${agent.settings.critic}'`,
+      { argument: 'algorithm', wanted: algorithm.critic, got: agent.settings.critic },
+    );
+  }
+  const env = isBatchEnv(checked.env) ? checked.env : liftEnv(checked.env);
+  const catalog = await agent.catalog.fingerprint();
+  if (env.catalog !== agent.catalog && (await env.catalog.fingerprint()) !== catalog) {
+    throw new InvalidArgumentError('adapt: expected `env` to have the catalogue of `agent`, got another one', { argument: 'env' });
+  }
+  if (env.contextWidth !== agent.settings.contextWidth) {
+    throw new InvalidArgumentError(
+      `adapt: expected an agent with \`contextWidth: ${env.contextWidth}\` for this environment, got ${agent.settings.contextWidth}`,
+      { argument: 'agent', wanted: String(env.contextWidth), got: agent.settings.contextWidth },
+    );
+  }
+  const alpha = isMixture
+    ? asSchedule(checked.alpha ?? linearSchedule({ from: 0.1, to: 1, steps: Math.max(1, Math.round(steps / 2)) }))
+    : undefined;
+
+  const rng = new Rng(seed).fork('adapt');
+  const learner = agent.clone();
+  const policy = isMixture ? new MixturePolicy({ pretrained: agent, learner, alpha: alpha?.at(0) ?? 1 }) : learner;
+  try {
+    if (isMixture && checked.learnerInit === 'random') learner.resetActor(rng.fork('actor'));
+    if (checked.freshCritic) learner.resetCritic(rng.fork('critic'));
+    if (checked.handoverEntropy !== undefined) await softenToEntropy(learner, env, checked.handoverEntropy, seed);
+    const buffer = new ReplayBuffer({
+      lanes: env.size,
+      stepsPerLane: Math.min(algorithm.stepsPerLane(env.size), Math.max(algorithm.rolloutSteps, Math.ceil(steps / env.size))),
+      contextWidth: env.contextWidth,
+    });
+    const identity: JsonValue = {
+      phase: 'adapt',
+      catalog,
+      pretrained: await agent.sha256(),
+      agent: agent.settings as unknown as JsonValue,
+      encoder: agent.encoder.name,
+      env: { name: env.name, size: env.size },
+      scheme,
+      alpha: alpha?.toJSON() ?? null,
+      algorithm: algorithm.toJSON(),
+      initial: await learner.sha256(),
+      steps,
+      seed,
+    };
+    const { afterEpoch, ...hooks } = checked;
+    const result = await runLoop({
+      phase: 'adapt',
+      learner,
+      algorithm,
+      source: new EnvironmentSource({ env, policy, alpha, seed: rng.fork('env').nonZeroSeed() }),
+      buffer,
+      totalSteps: steps,
+      stepsPerEpoch: checked.stepsPerEpoch,
+      rng,
+      identity,
+      alphaAt: (step) => alpha?.at(step) ?? 1,
+      hooks: { ...hooks, ...(afterEpoch ? { afterEpoch: (epoch) => afterEpoch({ ...epoch, policy }) } : {}) },
+    });
+    if (alpha && policy instanceof MixturePolicy) policy.alpha = alpha.at(result.steps);
+    return { ...result, policy, learner };
+  } catch (error) {
+    policy.dispose();
+    throw error;
+  }
+}
+
+function adaptAlgorithm(given: AdaptAlgorithm): Algorithm {
+  const { name, ...settings } = typeof given === 'string' ? { name: given } : given;
+  if (name === 'ppo') return new Ppo(settings as PpoSettings);
+  return name === 'replay' ? replay(settings as ReplaySettings) : paper(settings as ReplaySettings);
+}

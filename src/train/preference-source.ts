@@ -1,0 +1,236 @@
+import type { ActorCritic } from '../agent/actor-critic.js';
+import type { ReplayBuffer } from '../agent/replay-buffer.js';
+import { type HistoryBatch, historyBatch } from '../compute/history-batch.js';
+import type { Mask } from '../compute/mask.js';
+import { CheckpointError, OracleError } from '../foundation/errors.js';
+import type { JsonValue } from '../foundation/json.js';
+import { Rng } from '../foundation/rng.js';
+import { type Preference, type PreferenceOracle, preferInBatches } from '../oracle/preference-oracle.js';
+import type { TrainingEmitter } from './training-events.js';
+import type { ExperienceSource, SourceStep } from './training-loop.js';
+
+/** A start of simulated episodes, in item indices. */
+export interface IndexedStart {
+  /** x1: the items a user begins with; may be empty. */
+  readonly history: readonly number[];
+  /** The user context, `contextWidth` numbers. */
+  readonly context?: readonly number[] | undefined;
+  /** What the oracle is told of the user. */
+  readonly text?: string | undefined;
+}
+
+/** How the k candidates of a question are drawn. */
+export interface CandidateOptions {
+  /** k, 2 to 25. */
+  readonly count: number;
+  /** Share of the k that the actor draws, 0 to 1; the rest is uniform. */
+  readonly actorShare: number;
+  /** Whether the actor's are sampled without replacement, or its top ones. */
+  readonly actor: 'sample' | 'topK';
+  /** Share of the budget during which all k are uniform, 0 to 1. */
+  readonly uniformShare: number;
+}
+
+interface Lane {
+  start: number;
+  history: number[];
+  steps: number;
+  rewards: number;
+}
+
+/** Answers looked back on when the share of unusable ones is judged. */
+const JUDGED = 200;
+/** No judgement before so many. */
+const JUDGED_AT_LEAST = 50;
+
+/** Experience from an oracle: Algorithm 1, lines 5-12, for B simulated users at once. */
+export class PreferenceSource implements ExperienceSource {
+  readonly mask: Mask = { noRepeat: true };
+  readonly #agent: ActorCritic;
+  readonly #oracle: PreferenceOracle;
+  readonly #starts: readonly IndexedStart[];
+  readonly #candidates: CandidateOptions;
+  readonly #stepsPerEpisode: number;
+  readonly #totalSteps: number;
+  readonly #maxUnusable: number;
+  readonly #seed: number;
+  readonly #events: TrainingEmitter | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #lanes: Lane[];
+  #episodes = 0;
+  #recent: boolean[] = [];
+
+  constructor(options: {
+    readonly agent: ActorCritic;
+    readonly oracle: PreferenceOracle;
+    readonly starts: readonly IndexedStart[];
+    readonly candidates: CandidateOptions;
+    readonly lanes: number;
+    readonly stepsPerEpisode: number;
+    readonly totalSteps: number;
+    readonly maxUnusable: number;
+    readonly seed: number;
+    readonly events?: TrainingEmitter | undefined;
+    readonly signal?: AbortSignal | undefined;
+  }) {
+    this.#agent = options.agent;
+    this.#oracle = options.oracle;
+    this.#starts = options.starts;
+    this.#candidates = options.candidates;
+    this.#stepsPerEpisode = options.stepsPerEpisode;
+    this.#totalSteps = options.totalSteps;
+    this.#maxUnusable = options.maxUnusable;
+    this.#seed = options.seed;
+    this.#events = options.events;
+    this.#signal = options.signal;
+    this.#lanes = Array.from({ length: options.lanes }, () => ({ start: 0, history: [], steps: 0, rewards: 0 }));
+  }
+
+  async start(): Promise<void> {
+    for (const lane of this.#lanes) this.#begin(lane);
+  }
+
+  async step({ buffer, rng, steps }: { readonly buffer: ReplayBuffer; readonly rng: Rng; readonly steps: number }): Promise<SourceStep> {
+    const lanes = this.#lanes;
+    const K = this.#candidates.count;
+    const contextWidth = this.#agent.settings.contextWidth;
+    // The last questions of a budget go to the first lanes alone.
+    const asking = Math.min(lanes.length, this.#totalSteps - steps);
+    const histories = historyBatch(
+      lanes.map((lane) => lane.history),
+      contextWidth > 0 ? { context: lanes.map((lane) => this.#startOf(lane).context ?? new Array<number>(contextWidth).fill(0)) } : {},
+    );
+    const candidates = this.#draw(histories, rng, steps / this.#totalSteps);
+    // One draw a lane whether it is needed or not, so that an answer changes no other lane's draws.
+    const whenNone = Int32Array.from({ length: lanes.length }, () => rng.integer(K));
+    const queries = lanes.slice(0, asking).map((lane, b) => {
+      const { text } = this.#startOf(lane);
+      return { history: [...lane.history], candidates: [...candidates.subarray(b * K, (b + 1) * K)], ...(text === undefined ? {} : { context: text }) };
+    });
+    const answers = await preferInBatches(this.#oracle, queries, this.#signal ? { signal: this.#signal } : {});
+    this.#judge(answers, steps);
+
+    const actions = new Int32Array(lanes.length);
+    const rewards = new Float32Array(lanes.length);
+    const truncated = new Uint8Array(lanes.length);
+    const choices = new Int32Array(lanes.length).fill(-1);
+    const rows = new Uint8Array(lanes.length);
+    const ended: { lane: number; return: number; length: number }[] = [];
+    const over: Lane[] = [];
+    for (const [b, answer] of answers.entries()) {
+      const lane = lanes[b] as Lane;
+      const shown = candidates.subarray(b * K, (b + 1) * K);
+      if (answer.kind === 'invalid' || answer.kind === 'failed') continue;
+      // Eqs. 2-3: the option named and 1, or for None one of the k at random and 0.
+      const choice = answer.kind === 'choice' ? shown.indexOf(answer.choice) : K;
+      if (choice < 0) {
+        throw new OracleError(`${this.#oracle.id}: answered with item ${answer.kind === 'choice' ? answer.choice : ''}, which is not a candidate`);
+      }
+      rows[b] = 1;
+      choices[b] = choice;
+      rewards[b] = choice < K ? 1 : 0;
+      actions[b] = shown[choice < K ? choice : (whenNone[b] as number)] as number;
+      lane.steps++;
+      lane.rewards += rewards[b] as number;
+      if (lane.steps >= this.#stepsPerEpisode) {
+        truncated[b] = 1;
+        ended.push({ lane: b, return: lane.rewards, length: lane.steps });
+        over.push(lane);
+      }
+    }
+    const idle = new Float32Array(lanes.length);
+    buffer.add({ histories, actions, rewards, terminated: new Uint8Array(lanes.length), truncated, logProb: idle, candidates, choices, rows });
+    for (const [b, lane] of lanes.entries()) if (rows[b]) lane.history.push(actions[b] as number);
+    for (const lane of over) this.#begin(lane);
+    return { steps: asking, oracleCalls: asking, ended };
+  }
+
+  saveState(): JsonValue {
+    return {
+      lanes: this.#lanes.map(({ start, history, steps, rewards }) => ({ start, history: [...history], steps, rewards })),
+      episodes: this.#episodes,
+      recent: [...this.#recent],
+    };
+  }
+
+  restoreState(state: JsonValue): void {
+    const saved = state as unknown as { readonly lanes: Lane[]; readonly episodes: number; readonly recent: boolean[] };
+    if (saved.lanes.length !== this.#lanes.length) {
+      throw new CheckpointError(`checkpoint: expected ${this.#lanes.length} lanes, got ${saved.lanes.length}`);
+    }
+    for (const [b, lane] of saved.lanes.entries()) Object.assign(this.#lanes[b] as Lane, lane);
+    this.#episodes = saved.episodes;
+    this.#recent = [...saved.recent];
+  }
+
+  async restart(): Promise<void> {
+    // saveState always has something to say, so the loop never asks for this.
+  }
+
+  /** Line 5: every start once in a seeded order, then again in another. */
+  #begin(lane: Lane): void {
+    const n = this.#starts.length;
+    const pass = Math.floor(this.#episodes / n);
+    const order = new Rng(this.#seed).fork(`starts/${pass}`).shuffle(Int32Array.from({ length: n }, (_, i) => i));
+    lane.start = order[this.#episodes % n] as number;
+    lane.history = [...this.#startOf(lane).history];
+    lane.steps = 0;
+    lane.rewards = 0;
+    this.#episodes++;
+  }
+
+  #startOf(lane: Lane): IndexedStart {
+    return this.#starts[lane.start] as IndexedStart;
+  }
+
+  /** Line 9: k distinct candidates a lane, none from its history, in random order. */
+  #draw(histories: HistoryBatch, rng: Rng, progress: number): Int32Array {
+    const { count: K, actorShare, actor, uniformShare } = this.#candidates;
+    const lanes = this.#lanes;
+    const itemCount = this.#agent.catalog.size;
+    const drawn: number[][] = lanes.map(() => []);
+    const fromActor = progress < uniformShare ? 0 : Math.round(K * actorShare);
+    if (fromActor > 0 && actor === 'topK') {
+      const { items } = this.#agent.kernels.topK(histories, fromActor, { mask: this.mask });
+      for (const [b, list] of drawn.entries()) list.push(...items.subarray(b * fromActor, (b + 1) * fromActor));
+    }
+    for (let j = 0; j < fromActor && actor === 'sample'; j++) {
+      const { actions } = this.#agent.kernels.sample(histories, rng.uniforms(lanes.length), { mask: { ...this.mask, excludeRows: drawn } });
+      for (const [b, list] of drawn.entries()) list.push(actions[b] as number);
+    }
+    const out = new Int32Array(lanes.length * K);
+    for (const [b, list] of drawn.entries()) {
+      const barred = new Set([...list, ...(lanes[b] as Lane).history]);
+      while (list.length < K) {
+        const item = rng.integer(itemCount);
+        if (barred.has(item)) continue;
+        barred.add(item);
+        list.push(item);
+      }
+      out.set(rng.shuffle(list) as number[], b * K);
+    }
+    return out;
+  }
+
+  /** A silent None would teach reward 0, so answers that cannot be read are counted, and too many of them end the run. */
+  #judge(answers: readonly Preference[], step: number): void {
+    const counts = { choice: 0, none: 0, invalid: 0, failed: 0 };
+    for (const { kind } of answers) counts[kind]++;
+    const unusable = counts.invalid + counts.failed;
+    this.#events?.emit('oracleAnswer', { phase: 'pretrain', step, asked: answers.length, chosen: counts.choice, none: counts.none, unusable });
+    const failure = answers.find((answer) => answer.kind === 'failed');
+    if (counts.failed === answers.length && failure?.kind === 'failed') {
+      throw new OracleError(`${this.#oracle.id}: all ${answers.length} questions of a batch failed: ${failure.error.message}`, { cause: failure.error });
+    }
+    const recent = [...this.#recent, ...answers.map(({ kind }) => kind === 'invalid' || kind === 'failed')].slice(-JUDGED);
+    const rate = recent.filter(Boolean).length / recent.length;
+    if (recent.length >= JUDGED_AT_LEAST && rate > this.#maxUnusable) {
+      const sample = answers.find((answer) => answer.kind === 'invalid');
+      throw new OracleError(
+        `${this.#oracle.id}: ${(100 * rate).toFixed(0)} % of the last ${recent.length} answers could not be used, more than \`maxInvalidRate\` ${this.#maxUnusable}`,
+        sample?.kind === 'invalid' ? { answer: sample.raw } : {},
+      );
+    }
+    this.#recent = recent;
+  }
+}

@@ -1,0 +1,297 @@
+import { z } from 'zod';
+import type { ActorCritic } from '../agent/actor-critic.js';
+import type { Algorithm } from '../agent/algorithm.js';
+import { type ListSettings, listDistillation } from '../agent/list-distillation.js';
+import { paper, type ReplaySettings } from '../agent/replay-a2c.js';
+import { ReplayBuffer } from '../agent/replay-buffer.js';
+import type { ItemId } from '../catalog/catalog.js';
+import { InvalidArgumentError } from '../foundation/errors.js';
+import type { JsonValue } from '../foundation/json.js';
+import { checkOptions } from '../foundation/options.js';
+import { Rng } from '../foundation/rng.js';
+import type { Storage } from '../foundation/storage.js';
+import type { PreferenceOracle } from '../oracle/preference-oracle.js';
+import { RecordingOracle } from '../oracle/recording-oracle.js';
+import { type IndexedStart, PreferenceSource } from './preference-source.js';
+import { type IndexedAnswer, RecordedSource } from './recorded-source.js';
+import type { TrainingCounts, TrainingEmitter, TrainingProgress } from './training-events.js';
+import { type LoopResult, runLoop } from './training-loop.js';
+
+/** A simulated user's beginning: x1 of the paper. */
+export interface PretrainStart {
+  /** Items, oldest first; may be empty. */
+  readonly history: readonly ItemId[];
+  /** The user context, `contextWidth` numbers. @default zeros */
+  readonly context?: readonly number[] | undefined;
+  /** What the oracle is told of the user beside the history. @default nothing */
+  readonly text?: string | undefined;
+}
+
+/** An answer that was recorded elsewhere. */
+export interface RecordedAnswer {
+  /** Items before, oldest first. */
+  readonly history: readonly ItemId[];
+  /** The k items shown, all answers with the same k. */
+  readonly candidates: readonly ItemId[];
+  /** The item chosen, or null for None. */
+  readonly choice: ItemId | null;
+}
+
+/** How pre-training learns: `'list'` reads which of the k was chosen, `'paper'` is Algorithm 1's losses; either with settings. */
+export type PretrainAlgorithm = 'list' | 'paper' | ({ readonly name: 'list' } & ListSettings) | ({ readonly name: 'paper' } & ReplaySettings);
+
+/** Options of {@link pretrain}. */
+export interface PretrainOptions {
+  /** The agent that learns, in place; borrowed. */
+  readonly agent: ActorCritic;
+  /** Who is asked. Exactly one of `oracle` and `answers`. */
+  readonly oracle?: PreferenceOracle;
+  /** Answers that are there already; nobody is asked. */
+  readonly answers?: readonly RecordedAnswer[];
+  /** Caps the questions. @default `epochs` x starts x `stepsPerEpisode` */
+  readonly budget?: { readonly calls: number };
+  /** Episodes from every start (paper: 100). @default as many as the budget allows, 1 without a budget */
+  readonly epochs?: number;
+  /** Where simulated users begin. @default every item of the catalogue, alone (paper: x1 in I) */
+  readonly starts?: readonly (readonly ItemId[] | PretrainStart)[];
+  /** Steps of a simulated episode, T. @default 10 */
+  readonly stepsPerEpisode?: number;
+  /** Candidates of a question, k, 2 to 25. @default 10 */
+  readonly candidateCount?: number;
+  /** Share of the candidates that the actor draws, the rest being uniform; 'paper': 1. @default 0.5 */
+  readonly actorShare?: number;
+  /** Whether the actor's candidates are sampled without replacement or its top ones. @default 'sample' */
+  readonly candidateDraw?: 'sample' | 'topK';
+  /** Share of the budget during which all candidates are uniform: an untrained actor has nothing to say. @default 0.05; 'paper': 0 */
+  readonly uniformShare?: number;
+  /** How it learns. @default 'list' */
+  readonly algorithm?: PretrainAlgorithm;
+  /** The trained policy is handed over at this temperature (its logits divided by it). @default 0.25 for 'list', 1 for 'paper' */
+  readonly temperature?: number;
+  /** Simulated users at once, hence questions a batch. @default 32 */
+  readonly lanes?: number;
+  /** Share of unusable answers among the last 200 that ends the run. @default 0.05 */
+  readonly maxInvalidRate?: number;
+  /** Seed of everything drawn. @default 0 */
+  readonly seed?: number;
+  /** Where answers and checkpoints go; run again with the same storage and options and the run goes on. @default nowhere */
+  readonly storage?: Storage;
+  /** Steps between checkpoints. @default 500 */
+  readonly checkpointEvery?: number;
+  /** Steps an epoch of `afterEpoch` lasts. @default 1000 */
+  readonly stepsPerEpoch?: number;
+  /** Told what happens. */
+  readonly events?: TrainingEmitter;
+  /** Told about every second. */
+  readonly onProgress?: (progress: TrainingProgress) => void;
+  /** Awaited after every epoch. */
+  readonly afterEpoch?: (epoch: { readonly epoch: number; readonly steps: number; readonly updates: number }) => unknown;
+  /** Told of what is odd but no error, such as a damaged checkpoint that was passed over. */
+  readonly onWarning?: (message: string) => void;
+  /** Stops the run after writing a checkpoint. */
+  readonly signal?: AbortSignal;
+}
+
+/** What pre-training amounted to. */
+export interface PretrainResult extends TrainingCounts {
+  /** Questions that reached the oracle in this call; the others were on record. */
+  readonly asked: number;
+  /** Share of updates on fused kernels, 0 to 1. */
+  readonly fusedShare: number;
+  /** Whether the run went on from a checkpoint. */
+  readonly resumed: boolean;
+  /** Wall-clock seconds of this call. */
+  readonly wallSeconds: number;
+}
+
+/** A zod schema for a value that is passed on as it is. */
+export function instance<T>(test: (value: T) => boolean, wanted: string) {
+  return z.custom<T>((value) => typeof value === 'object' && value !== null && test(value as T), { error: wanted });
+}
+
+const functionSchema = <T>() => z.custom<T>((value) => typeof value === 'function', { error: 'a function' }).optional();
+
+/** The hooks that `pretrain` and `adapt` share, for their schemas. */
+export const hookSchemas = {
+  storage: instance<Storage>((value) => typeof value.put === 'function' && typeof value.list === 'function', 'a Storage').optional(),
+  checkpointEvery: z.int().min(1),
+  stepsPerEpoch: z.int().min(1).default(1000),
+  events: instance<TrainingEmitter>((value) => typeof value.emit === 'function', 'an EventEmitter').optional(),
+  onProgress: functionSchema<(progress: TrainingProgress) => void>(),
+  afterEpoch: functionSchema<(epoch: { readonly epoch: number; readonly steps: number; readonly updates: number }) => unknown>(),
+  onWarning: functionSchema<(message: string) => void>(),
+  signal: instance<AbortSignal>((value) => value instanceof AbortSignal, 'an AbortSignal').optional(),
+};
+
+const idList = z.array(z.string()).max(10_000);
+const startSchema = z.union([idList, z.strictObject({ history: idList, context: z.array(z.number()).optional(), text: z.string().optional() })]);
+const share = z.number().min(0).max(1);
+
+const schema = z.strictObject({
+  agent: instance<ActorCritic>((value) => typeof value.recommend === 'function', 'an ActorCritic'),
+  oracle: instance<PreferenceOracle>((value) => typeof value.prefer === 'function', 'a PreferenceOracle').optional(),
+  answers: z.array(z.strictObject({ history: idList, candidates: idList.min(2).max(25), choice: z.string().nullable() })).min(1).optional(),
+  budget: z.strictObject({ calls: z.int().min(1) }).optional(),
+  epochs: z.int().min(1).optional(),
+  starts: z.array(startSchema).min(1).optional(),
+  stepsPerEpisode: z.int().min(1).max(1000).default(10),
+  candidateCount: z.int().min(2).max(25).default(10),
+  actorShare: share.optional(),
+  candidateDraw: z.enum(['sample', 'topK']).default('sample'),
+  uniformShare: share.optional(),
+  algorithm: z.union([z.enum(['list', 'paper']), z.looseObject({ name: z.enum(['list', 'paper']) })]).default('list'),
+  temperature: z.number().positive().max(100).optional(),
+  lanes: z.int().min(1).max(65_536).default(32),
+  maxInvalidRate: share.default(0.05),
+  seed: z.int().default(0),
+  ...hookSchemas,
+  checkpointEvery: hookSchemas.checkpointEvery.default(500),
+});
+
+/**
+ * Algorithm 1, iALP: learns a policy from an oracle's preferences before any user is met. Simulated users begin at the
+ * starts; at each step the actor draws candidates, the oracle chooses, and the choice becomes the next item of the history.
+ *
+ * The agent is trained in place. With `storage` every answer is kept and the run can be killed at any moment: run again with
+ * the same options it goes on, asks no question twice, and ends with the same weights.
+ *
+ * @returns counts of steps, updates and questions, each apart.
+ * @throws {InvalidArgumentError} for options out of range or at odds, such as neither or both of `oracle` and `answers`.
+ * @throws {OracleError} when all questions of a batch failed, or too many answers cannot be used; after writing a checkpoint.
+ * @throws {DivergedError} when losses stop being finite.
+ * @throws {CheckpointError} when the storage holds a checkpoint of another run.
+ */
+export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
+  const checked = checkOptions(schema, options, 'pretrain');
+  const { agent, seed, storage } = checked;
+  const algorithm = pretrainAlgorithm(checked.algorithm as PretrainAlgorithm);
+  const isPaper = algorithm.name === 'paper';
+  if ((checked.oracle === undefined) === (checked.answers === undefined)) {
+    throw new InvalidArgumentError(`pretrain: expected exactly one of \`oracle\` and \`answers\`, got ${checked.oracle ? 'both' : 'neither'}`, {
+      argument: 'oracle',
+    });
+  }
+  const recording =
+    checked.oracle && storage && (await RecordingOracle.open({ oracle: checked.oracle, catalog: agent.catalog, storage }));
+  const oracle = recording ?? checked.oracle;
+  const starts = indexStarts(agent, checked.starts ?? agent.catalog.ids().map((id) => [id]));
+  const answers = checked.answers && indexAnswers(agent, checked.answers);
+  const totalSteps = answers?.length ?? planSteps(checked, starts.length);
+  const lanes = Math.min(checked.lanes, totalSteps);
+  const candidateCount = answers?.[0]?.candidates.length ?? checked.candidateCount;
+  const candidates = {
+    count: candidateCount,
+    actorShare: checked.actorShare ?? (isPaper ? 1 : 0.5),
+    actor: checked.candidateDraw,
+    uniformShare: checked.uniformShare ?? (isPaper ? 0 : 0.05),
+  };
+  checkRoom(agent, starts, checked.stepsPerEpisode, candidateCount);
+  const source = answers
+    ? new RecordedSource({ answers, lanes, seed })
+    : new PreferenceSource({
+        agent,
+        oracle: oracle as PreferenceOracle,
+        starts,
+        candidates,
+        lanes,
+        stepsPerEpisode: checked.stepsPerEpisode,
+        totalSteps,
+        maxUnusable: checked.maxInvalidRate,
+        seed,
+        events: checked.events,
+        signal: checked.signal,
+      });
+  const buffer = new ReplayBuffer({
+    lanes,
+    stepsPerLane: Math.min(algorithm.stepsPerLane(lanes), Math.ceil(totalSteps / lanes) + 1),
+    contextWidth: agent.settings.contextWidth,
+    candidateCount,
+  });
+  const identity: JsonValue = {
+    phase: 'pretrain',
+    catalog: await agent.catalog.fingerprint(),
+    agent: agent.settings as unknown as JsonValue,
+    encoder: agent.encoder.name,
+    initial: await agent.sha256(),
+    oracle: oracle?.id ?? 'answers',
+    algorithm: algorithm.toJSON(),
+    starts: starts.length,
+    stepsPerEpisode: checked.stepsPerEpisode,
+    candidates,
+    totalSteps,
+    lanes,
+    seed,
+  };
+  const result = await runLoop({
+    phase: 'pretrain',
+    learner: agent,
+    algorithm,
+    source,
+    buffer,
+    totalSteps,
+    stepsPerEpoch: checked.stepsPerEpoch,
+    rng: new Rng(seed).fork('pretrain'),
+    identity,
+    alphaAt: () => 1,
+    hooks: checked,
+  });
+  agent.scaleLogits(1 / (checked.temperature ?? (isPaper ? 1 : 0.25)));
+  return withoutCurve(result, recording?.counts.asked ?? (checked.oracle ? result.oracleCalls : 0));
+}
+
+function withoutCurve({ curve: _, ...result }: LoopResult, asked: number): PretrainResult {
+  return { ...result, asked };
+}
+
+function pretrainAlgorithm(given: PretrainAlgorithm): Algorithm {
+  const { name, ...settings } = typeof given === 'string' ? { name: given } : given;
+  return name === 'list' ? listDistillation(settings as ListSettings) : paper(settings as ReplaySettings);
+}
+
+/** epochs x starts x T, capped by the budget. */
+function planSteps(options: z.output<typeof schema>, starts: number): number {
+  const { budget, epochs, stepsPerEpisode } = options;
+  const calls = budget?.calls ?? Number.POSITIVE_INFINITY;
+  const planned = epochs === undefined && budget ? Number.POSITIVE_INFINITY : (epochs ?? 1) * starts * stepsPerEpisode;
+  return Math.min(calls, planned);
+}
+
+function indexStarts(agent: ActorCritic, starts: readonly (readonly ItemId[] | PretrainStart)[]): IndexedStart[] {
+  const width = agent.settings.contextWidth;
+  return starts.map((given, i) => {
+    const start: PretrainStart = 'history' in given ? given : { history: given };
+    if (start.context !== undefined && start.context.length !== width) {
+      throw new InvalidArgumentError(`pretrain: expected \`starts[${i}].context\` to have ${width} numbers, got ${start.context.length}`, {
+        argument: `starts[${i}].context`,
+      });
+    }
+    return { ...start, history: start.history.map((id) => agent.catalog.indexOf(id)) };
+  });
+}
+
+function indexAnswers(agent: ActorCritic, answers: readonly RecordedAnswer[]): IndexedAnswer[] {
+  const K = answers[0]?.candidates.length ?? 0;
+  return answers.map(({ history, candidates, choice }, i) => {
+    const position = choice === null ? K : candidates.indexOf(choice);
+    if (candidates.length !== K || new Set(candidates).size !== K || position < 0) {
+      throw new InvalidArgumentError(
+        `pretrain: expected \`answers[${i}]\` to have ${K} distinct candidates, one of them the choice, got ${candidates.length} and choice ${JSON.stringify(choice)}`,
+        { argument: `answers[${i}]` },
+      );
+    }
+    const indexOf = (id: ItemId) => agent.catalog.indexOf(id);
+    return { history: history.map(indexOf), candidates: candidates.map(indexOf), choice: position };
+  });
+}
+
+/** Candidates are distinct and new to the user, so the catalogue must have them. */
+function checkRoom(agent: ActorCritic, starts: readonly IndexedStart[], stepsPerEpisode: number, k: number): void {
+  const longest = starts.reduce((most, { history }) => Math.max(most, history.length), 0);
+  const needed = longest + stepsPerEpisode - 1 + k;
+  if (agent.catalog.size < needed) {
+    throw new InvalidArgumentError(
+      `pretrain: expected a catalogue of at least ${needed} items (longest start ${longest} + ${stepsPerEpisode - 1} steps + ${k} new candidates), got ${agent.catalog.size}; lower \`candidateCount\` or \`stepsPerEpisode\``,
+      { argument: 'candidateCount', wanted: `a catalogue of ${needed} items`, got: agent.catalog.size },
+    );
+  }
+}
