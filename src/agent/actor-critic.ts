@@ -6,7 +6,7 @@ import { type HistoryBatch, historyBatch } from '../compute/history-batch.js';
 import type { Kernels, ScoreOptions, Scores, Want } from '../compute/kernels.js';
 import { initParameters, type ModelSpec } from '../compute/model.js';
 import type { ParameterStore } from '../compute/parameter-store.js';
-import { createKernels } from '../compute/reference-kernels.js';
+import { createKernels } from '../compute/create-kernels.js';
 import type { StateEncoder } from '../compute/state-encoder.js';
 import { DisposedError, InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';

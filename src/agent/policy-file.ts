@@ -4,7 +4,7 @@ import { ItemFeatures } from '../catalog/item-features.js';
 import { initParameters } from '../compute/model.js';
 import type { ParameterStore } from '../compute/parameter-store.js';
 import type { StateEncoder } from '../compute/state-encoder.js';
-import { encoderFromConfig } from '../encoder/encoder-config.js';
+import { encoderFromName } from '../encoder/encoder-from-name.js';
 import { CheckpointError } from '../foundation/errors.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { decodeNamedArrays, encodeNamedArrays, type NamedArray } from '../foundation/named-arrays.js';
@@ -45,7 +45,7 @@ const settingsSchema = z.strictObject({
 
 const policySchema = z.strictObject({
   settings: settingsSchema,
-  encoder: z.strictObject({ name: z.string(), config: z.json().nullable() }),
+  encoder: z.string(),
   ids: z.array(z.string()).min(1),
   features: z.strictObject({ name: z.string(), vocabulary: z.array(z.string()).nullable() }).nullable(),
 });
@@ -107,10 +107,10 @@ export async function loadPolicy(
     });
   }
   const policy = parsePolicy(metadata['policy']);
-  const encoder = given.encoder ?? encoderFromConfig(policy.encoder.config as JsonValue);
+  const encoder = given.encoder ?? encoderFromName(policy.encoder);
   if (!encoder) {
     throw new CheckpointError(
-      `${KEY}: made with the encoder ${policy.encoder.name}, which is not this library's: pass it as \`encoder\``,
+      `${KEY}: made with the encoder ${policy.encoder}, which is not this library's: pass it as \`encoder\``,
       {
         source: KEY,
       },

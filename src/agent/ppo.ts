@@ -27,6 +27,8 @@ export interface PpoSettings {
   readonly learningRate?: number;
   /** Share of the learning rate left at the end, 0 to 1. @default 0.1 */
   readonly finalLearningRate?: number;
+  /** Factor of the learning rate for the history features' weights, >= 0: few, shared by all items, and far from 0 where they matter. @default 10 */
+  readonly historyRate?: number;
   /** Clip of the global gradient norm. @default 1 */
   readonly clipNorm?: number;
   /** Weight of the value loss. @default 0.5 */
@@ -48,6 +50,7 @@ const schema = z.strictObject({
   clip: z.number().positive().max(10).default(0.2),
   learningRate: z.number().positive().max(1).default(3e-3),
   finalLearningRate: z.number().min(0).max(1).default(0.1),
+  historyRate: z.number().min(0).max(1000).default(10),
   clipNorm: z.number().positive().default(1),
   valueWeight: z.number().min(0).default(0.5),
   entropyWeight: z.number().min(0).default(0.01),
@@ -78,7 +81,8 @@ export class Ppo implements Algorithm {
   constructor(settings: PpoSettings = {}) {
     this.#settings = checkOptions(schema, settings, 'ppo');
     this.rolloutSteps = this.#settings.rolloutSteps;
-    this.optimiser = new Adam({ learningRate: this.#settings.learningRate, clipNorm: this.#settings.clipNorm });
+    const { learningRate, clipNorm, historyRate } = this.#settings;
+    this.optimiser = new Adam({ learningRate, clipNorm, multipliers: { 'actor/history': historyRate } });
   }
 
   /** One rollout. */

@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import type { HistoryBatch } from '../compute/history-batch.js';
-import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
+import { InvalidArgumentError } from '../foundation/errors.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
 import { checkOptions } from '../foundation/options.js';
 import type { Rng } from '../foundation/rng.js';
 import { HistoryStreams } from './history-streams.js';
+import { checkReplayArrays } from './replay-checkpoint.js';
 import type { Rollout, TransitionBatch, TransitionColumns, TransitionStep } from './transitions.js';
 import { checkTransitionStep } from './transitions.js';
 
@@ -286,33 +287,8 @@ export class ReplayBuffer {
    * @throws {CheckpointError} when an array is missing, has another shape or kind, or the counters contradict each other.
    */
   load(arrays: NamedArrays, source: string): void {
-    const own = this.#columns();
-    const room = arrays.items?.shape[1] ?? 0;
-    if (!(Number.isInteger(room) && room >= 1 && room <= this.#maxItems)) {
-      throw new CheckpointError(
-        `${source}: expected \`items\` of a replay buffer with up to ${this.#maxItems} columns, got ${room}`,
-        { source },
-      );
-    }
-    for (const [name, { shape, data }] of Object.entries(own)) {
-      const wanted = name === 'items' ? [this.lanes, room] : shape;
-      const array = arrays[name];
-      const fits =
-        array !== undefined &&
-        array.data.constructor === data.constructor &&
-        array.data.length === wanted.reduce((product, size) => product * size, 1) &&
-        array.shape.length === wanted.length &&
-        array.shape.every((size, i) => size === wanted[i]);
-      if (!fits) {
-        throw new CheckpointError(
-          `${source}: expected \`${name}\` of a replay buffer to be a ${data.constructor.name} [${wanted}], got ${
-            array === undefined ? 'none' : `a ${array.data.constructor.name} [${array.shape}]`
-          }`,
-          { source },
-        );
-      }
-    }
-    this.#checkCounters(arrays, room, source);
+    const { lanes, stepsPerLane } = this;
+    const room = checkReplayArrays(arrays, this.#columns(), { lanes, stepsPerLane, maxItems: this.#maxItems }, source);
     this.#streams.load(arrays.items?.data as Int32Array, room);
     for (const [name, { data }] of Object.entries(this.#columns())) data.set((arrays[name] as NamedArray).data);
   }
@@ -420,47 +396,5 @@ export class ReplayBuffer {
       for (let c = 0; c < C; c++) context[b * C + c] = this.#context[at * C + c] as number;
     }
     return { ...batch, context };
-  }
-
-  /** A checkpoint whose counters do not fit would make the rings read nonsense, so it is refused. */
-  #checkCounters(arrays: NamedArrays, room: number, source: string): void {
-    const data = (name: string): NamedArray['data'] => (arrays[name] as NamedArray).data;
-    const [counts, firsts, heads] = [data('counts'), data('firsts'), data('heads')];
-    const isCounter = (value: number | undefined): value is number =>
-      Number.isSafeInteger(value) && (value as number) >= 0;
-    for (let lane = 0; lane < this.lanes; lane++) {
-      const [count, first, head] = [counts[lane], firsts[lane], heads[lane]];
-      let isSound =
-        isCounter(count) && isCounter(first) && isCounter(head) && first <= count && count - first <= this.stepsPerLane;
-      if (isSound) {
-        const oldest = Math.max(0, (head as number) - room);
-        let previous = oldest;
-        for (let step = first as number; step < (count as number); step++) {
-          const at = this.#index(lane, step);
-          const start = data('starts')[at] as number;
-          const nextStart = data('nextStarts')[at] as number;
-          const end = start + (data('lengths')[at] as number);
-          const nextEnd = nextStart + (data('nextLengths')[at] as number);
-          isSound &&=
-            isCounter(start) &&
-            isCounter(nextStart) &&
-            start >= previous &&
-            nextStart >= start &&
-            end >= start &&
-            nextEnd >= nextStart &&
-            end <= (head as number) &&
-            nextEnd <= (head as number);
-          previous = start;
-        }
-      }
-      if (!isSound) {
-        throw new CheckpointError(
-          `${source}: the counters of lane ${lane} of the replay buffer contradict each other`,
-          {
-            source,
-          },
-        );
-      }
-    }
   }
 }

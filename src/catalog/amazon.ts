@@ -7,7 +7,10 @@ import { parseJsonText } from './json-text.js';
 import { Sequences } from './sequences.js';
 
 /** Names of the Amazon files in their folder: what errors call them by default, and where `readAmazon` looks. */
-export const AMAZON_FILES = { items: 'Scientific.item.json', interactions: 'Scientific.inter.json' } as const;
+export const AMAZON_FILES: Readonly<Record<'items' | 'interactions', string>> = Object.freeze({
+  items: 'Scientific.item.json',
+  interactions: 'Scientific.inter.json',
+});
 
 const amazonOptions = z.strictObject({
   category: z.enum(['leaf', 'path']).default('leaf'),

@@ -10,7 +10,10 @@ export type ItemId = string;
 export type ItemIndex = number;
 
 /** One item: its id and its text attributes by name. An attribute that is absent or `''` is missing. */
-export type Item = { readonly id: ItemId } & Readonly<Record<string, string>>;
+export type Item = {
+  /** Its id, unique in the catalogue. */
+  readonly id: ItemId;
+} & Readonly<Record<string, string>>;
 
 /** The longest id, in UTF-16 code units. */
 const ID_LENGTH = 512;

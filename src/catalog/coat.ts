@@ -22,7 +22,7 @@ export interface CoatFiles {
 }
 
 /** Names of Coat's files below its folder: what errors call them by default, and where `readCoat` looks. */
-export const COAT_FILES = {
+export const COAT_FILES: Readonly<Record<keyof CoatFiles, string>> = Object.freeze({
   train: 'train.ascii',
   truth: 'coat_pseudoGT_ratingM.ascii',
   test: 'test.ascii',
@@ -30,7 +30,7 @@ export const COAT_FILES = {
   userFeatureMap: 'user_item_features/user_features_map.txt',
   itemFeatures: 'user_item_features/item_features.ascii',
   itemFeatureMap: 'user_item_features/item_features_map.txt',
-} as const satisfies Record<keyof CoatFiles, string>;
+});
 
 const coatOptions = z.strictObject({
   attributes: z.enum(['gender+paper', 'paper']).default('gender+paper'),

@@ -76,7 +76,7 @@ export class ItemFeatures {
    *
    * Terms are the words of every attribute read (a word counts the same wherever it stands, so that a title can match a category) and, for
    * each attribute value that at least two items share, the whole value as one more term (`brand=3m`), so that equal brand or category
-   * weighs more than equal words. idf and norm are those of {@link TextIndex}. Reading and reducing 4,344 items takes about a second.
+   * weighs more than equal words. idf and norm are those of {@link TextIndex}. Reading and reducing 4,344 items takes one to two seconds.
    *
    * @throws {InvalidArgumentError} when an attribute is unknown or no item has a word in the attributes read.
    */

@@ -75,7 +75,10 @@ const COUNTS = ['size', 'contextWidth', 'maxEpisodeSteps', 'historyCapacity'] as
 export function isBatchEnv(value: unknown): value is BatchEnv {
   if (typeof value !== 'object' || value === null) return false;
   const fields = value as Record<string, unknown>;
-  return METHODS.every((name) => typeof fields[name] === 'function') && COUNTS.every((name) => typeof fields[name] === 'number');
+  return (
+    METHODS.every((name) => typeof fields[name] === 'function') &&
+    COUNTS.every((name) => typeof fields[name] === 'number')
+  );
 }
 
 /**
@@ -85,17 +88,26 @@ export function isBatchEnv(value: unknown): value is BatchEnv {
 export function checkReset(name: string, size: number, options: BatchReset): void {
   const { seed, rows } = options;
   if (seed !== undefined && rows !== undefined) {
-    throw new InvalidArgumentError(`${name}.reset: expected \`seed\` (all lanes, counters to 0) or \`rows\` (some lanes go on to their next episode), got both`, {
-      argument: 'rows',
-    });
+    throw new InvalidArgumentError(
+      `${name}.reset: expected \`seed\` (all lanes, counters to 0) or \`rows\` (some lanes go on to their next episode), got both`,
+      {
+        argument: 'rows',
+      },
+    );
   }
   if (seed !== undefined && !Number.isSafeInteger(seed)) {
-    throw new InvalidArgumentError(`${name}.reset: expected \`seed\` to be an integer, got ${String(seed)}`, { argument: 'seed', got: seed });
+    throw new InvalidArgumentError(`${name}.reset: expected \`seed\` to be an integer, got ${String(seed)}`, {
+      argument: 'seed',
+      got: seed,
+    });
   }
   if (rows !== undefined && rows.length !== size) {
-    throw new InvalidArgumentError(`${name}.reset: expected \`rows\` to hold one flag for each of the ${size} lanes, got ${rows.length}`, {
-      argument: 'rows',
-      got: rows.length,
-    });
+    throw new InvalidArgumentError(
+      `${name}.reset: expected \`rows\` to hold one flag for each of the ${size} lanes, got ${rows.length}`,
+      {
+        argument: 'rows',
+        got: rows.length,
+      },
+    );
   }
 }

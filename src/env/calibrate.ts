@@ -38,7 +38,10 @@ const ROUNDS = 60;
 export function calibrate(logits: Float32Array, itemCount: number, target: CalibrationTarget): Calibration {
   const { mean, best, bestCount = 1 } = target;
   if (!(mean > 0 && mean < best && best < 5)) {
-    throw new InvalidArgumentError(`calibrate: expected 0 < mean < best < 5, got mean ${mean} and best ${best}`, { argument: 'target', got: target });
+    throw new InvalidArgumentError(`calibrate: expected 0 < mean < best < 5, got mean ${mean} and best ${best}`, {
+      argument: 'target',
+      got: target,
+    });
   }
   const bins = pool(logits);
   const tops = bestLogits(logits, itemCount, bestCount);
@@ -89,11 +92,18 @@ function pool(logits: Float32Array): Bins {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
   for (const logit of logits) {
-    if (!Number.isFinite(logit)) throw new InvalidArgumentError(`calibrate: expected finite logits, got ${logit}`, { argument: 'logits', got: logit });
+    if (!Number.isFinite(logit))
+      throw new InvalidArgumentError(`calibrate: expected finite logits, got ${logit}`, {
+        argument: 'logits',
+        got: logit,
+      });
     if (logit < low) low = logit;
     if (logit > high) high = logit;
   }
-  if (!(high > low)) throw new InvalidArgumentError('calibrate: expected logits that differ, got all alike or none', { argument: 'logits' });
+  if (!(high > low))
+    throw new InvalidArgumentError('calibrate: expected logits that differ, got all alike or none', {
+      argument: 'logits',
+    });
   const counts = new Float64Array(BINS);
   const centres = new Float64Array(BINS);
   for (const logit of logits) {
@@ -101,7 +111,8 @@ function pool(logits: Float32Array): Bins {
     counts[bin] = (counts[bin] as number) + 1;
     centres[bin] = (centres[bin] as number) + logit;
   }
-  for (let bin = 0; bin < BINS; bin++) if ((counts[bin] as number) > 0) centres[bin] = (centres[bin] as number) / (counts[bin] as number);
+  for (let bin = 0; bin < BINS; bin++)
+    if ((counts[bin] as number) > 0) centres[bin] = (centres[bin] as number) / (counts[bin] as number);
   return { low, high, counts, centres, total: logits.length };
 }
 

@@ -37,7 +37,10 @@ export interface CoatEnvOptions {
 }
 
 const schema = z.strictObject({
-  data: z.custom<CoatData>((value) => typeof value === 'object' && value !== null && 'truth' in value, 'expected parsed Coat data'),
+  data: z.custom<CoatData>(
+    (value) => typeof value === 'object' && value !== null && 'truth' in value,
+    'expected parsed Coat data',
+  ),
   reward: z.instanceof(Float32Array).optional(),
   window: z.enum(['legacy', 'correct', 'none']).default('correct'),
   users: z.instanceof(Int32Array).optional(),
@@ -68,7 +71,8 @@ export function coatCloseness(data: CoatData): Uint8Array {
     close[i * items + i] = 1;
     for (let j = 0; j < i; j++) {
       let squares = 0;
-      for (let u = 0; u < users; u++) squares += ((truth[u * items + i] as number) - (truth[u * items + j] as number)) ** 2;
+      for (let u = 0; u < users; u++)
+        squares += ((truth[u * items + i] as number) - (truth[u * items + j] as number)) ** 2;
       if (Math.sqrt(squares) < COAT_DISTANCE) {
         close[i * items + j] = 1;
         close[j * items + i] = 1;
@@ -94,7 +98,13 @@ export class CoatRules implements EpisodeRules {
   readonly #among: Int32Array;
 
   /** Fresh lanes over checked options. */
-  constructor(options: { readonly data: CoatData; readonly reward: Float32Array; readonly window: CoatWindow; readonly among: Int32Array; readonly size: number }) {
+  constructor(options: {
+    readonly data: CoatData;
+    readonly reward: Float32Array;
+    readonly window: CoatWindow;
+    readonly among: Int32Array;
+    readonly size: number;
+  }) {
     this.users = new Int32Array(options.size);
     this.rewards = options.reward;
     this.close = coatCloseness(options.data);
@@ -144,15 +154,30 @@ export type CoatEnv = LaneEnv<CoatRules>;
 export function coatEnv(options: CoatEnvOptions): CoatEnv {
   const { data, reward = data.truth, window, users, size, seed } = checkOptions(schema, options, 'coatEnv');
   if (reward.length !== data.users * data.items) {
-    throw new InvalidArgumentError(`coatEnv: expected \`reward\` to hold ${data.users} x ${data.items} values, got ${reward.length}`, { argument: 'reward', got: reward.length });
+    throw new InvalidArgumentError(
+      `coatEnv: expected \`reward\` to hold ${data.users} x ${data.items} values, got ${reward.length}`,
+      { argument: 'reward', got: reward.length },
+    );
   }
   const among = users ?? Int32Array.from({ length: data.users }, (_, user) => user);
   const stranger = among.find((user) => user < 0 || user >= data.users);
   if (among.length === 0 || stranger !== undefined) {
-    throw new InvalidArgumentError(`coatEnv: expected \`users\` to hold rows from 0 to ${data.users - 1}, got ${stranger ?? 'none'}`, { argument: 'users', got: stranger });
+    throw new InvalidArgumentError(
+      `coatEnv: expected \`users\` to hold rows from 0 to ${data.users - 1}, got ${stranger ?? 'none'}`,
+      { argument: 'users', got: stranger },
+    );
   }
   return new LaneEnv(
-    { name: 'coat', catalog: data.catalog, size, seed, maxEpisodeSteps: COAT_CAP, startCapacity: 1, noRepeat: false, contextWidth: data.userFeatureWidth },
+    {
+      name: 'coat',
+      catalog: data.catalog,
+      size,
+      seed,
+      maxEpisodeSteps: COAT_CAP,
+      startCapacity: 1,
+      noRepeat: false,
+      contextWidth: data.userFeatureWidth,
+    },
     new CoatRules({ data, reward, window, among, size }),
   );
 }

@@ -93,7 +93,12 @@ export function liftEnv(envs: Env | readonly Env[] | ((lane: number) => Env), op
 }
 
 function environments(given: Env | readonly Env[] | ((lane: number) => Env), size: number | undefined): Env[] {
-  const list = typeof given === 'function' ? Array.from({ length: size ?? 1 }, (_, lane) => given(lane)) : Array.isArray(given) ? [...given] : [given as Env];
+  const list =
+    typeof given === 'function'
+      ? Array.from({ length: size ?? 1 }, (_, lane) => given(lane))
+      : Array.isArray(given)
+        ? [...given]
+        : [given as Env];
   if (list.length === 0 || (size !== undefined && size !== list.length)) {
     throw new InvalidArgumentError(
       `liftEnv: expected one environment for each of ${size ?? 'at least one'} lanes, got ${list.length}: an Env plays one episode at a time; give an array, or a factory (lane) => Env`,
@@ -101,23 +106,41 @@ function environments(given: Env | readonly Env[] | ((lane: number) => Env), siz
     );
   }
   list.forEach((env, lane) => {
-    if (typeof env !== 'object' || env === null || typeof env.reset !== 'function' || typeof env.step !== 'function' || typeof env.catalog?.size !== 'number') {
-      throw new InvalidArgumentError(`liftEnv: expected environment ${lane} to have \`catalog\`, \`reset\` and \`step\``, { argument: `envs[${lane}]`, got: env });
+    if (
+      typeof env !== 'object' ||
+      env === null ||
+      typeof env.reset !== 'function' ||
+      typeof env.step !== 'function' ||
+      typeof env.catalog?.size !== 'number'
+    ) {
+      throw new InvalidArgumentError(
+        `liftEnv: expected environment ${lane} to have \`catalog\`, \`reset\` and \`step\``,
+        { argument: `envs[${lane}]`, got: env },
+      );
     }
     if (list.indexOf(env) !== lane) {
-      throw new InvalidArgumentError(`liftEnv: expected a separate environment for each lane, got the same for lanes ${list.indexOf(env)} and ${lane}`, { argument: `envs[${lane}]` });
+      throw new InvalidArgumentError(
+        `liftEnv: expected a separate environment for each lane, got the same for lanes ${list.indexOf(env)} and ${lane}`,
+        { argument: `envs[${lane}]` },
+      );
     }
     const first = list[0] as Env;
     for (const field of ['maxEpisodeSteps', 'contextWidth', 'noRepeat'] as const) {
       if (env[field] !== first[field]) {
-        throw new InvalidArgumentError(`liftEnv: expected all environments to have the same \`${field}\`, got ${String(first[field])} in lane 0 and ${String(env[field])} in lane ${lane}`, {
-          argument: `envs[${lane}].${field}`,
-          got: env[field],
-        });
+        throw new InvalidArgumentError(
+          `liftEnv: expected all environments to have the same \`${field}\`, got ${String(first[field])} in lane 0 and ${String(env[field])} in lane ${lane}`,
+          {
+            argument: `envs[${lane}].${field}`,
+            got: env[field],
+          },
+        );
       }
     }
     if (!sameIds(first.catalog, env.catalog)) {
-      throw new InvalidArgumentError(`liftEnv: expected all environments to have the same catalogue, got another one in lane ${lane}`, { argument: `envs[${lane}].catalog` });
+      throw new InvalidArgumentError(
+        `liftEnv: expected all environments to have the same catalogue, got another one in lane ${lane}`,
+        { argument: `envs[${lane}].catalog` },
+      );
     }
   });
   return list;
@@ -153,15 +176,29 @@ class LiftedEnv implements BatchEnv {
     this.name = options.name;
     this.catalog = first.catalog;
     this.size = size;
-    this.contextWidth = checkOptions(z.int().min(0).max(100_000), first.contextWidth ?? 0, 'liftEnv: the environment\'s `contextWidth`');
-    this.maxEpisodeSteps = options.maxEpisodeSteps ?? checkOptions(z.int().min(1).max(1_000_000), first.maxEpisodeSteps ?? DEFAULT_CAP, 'liftEnv: the environment\'s `maxEpisodeSteps`');
+    this.contextWidth = checkOptions(
+      z.int().min(0).max(100_000),
+      first.contextWidth ?? 0,
+      "liftEnv: the environment's `contextWidth`",
+    );
+    this.maxEpisodeSteps =
+      options.maxEpisodeSteps ??
+      checkOptions(
+        z.int().min(1).max(1_000_000),
+        first.maxEpisodeSteps ?? DEFAULT_CAP,
+        "liftEnv: the environment's `maxEpisodeSteps`",
+      );
     this.historyCapacity = options.startCapacity + this.maxEpisodeSteps;
     this.noRepeat = first.noRepeat ?? false;
     this.#histories = new EpisodeHistories({ size, capacity: this.historyCapacity, contextWidth: this.contextWidth });
     this.#episodes = new Int32Array(size).fill(-1);
     this.#steps = new Int32Array(size);
     this.#ended = new Uint8Array(size).fill(1);
-    this.#outcome = { rewards: new Float32Array(size), terminated: new Uint8Array(size), truncated: new Uint8Array(size) };
+    this.#outcome = {
+      rewards: new Float32Array(size),
+      terminated: new Uint8Array(size),
+      truncated: new Uint8Array(size),
+    };
     this.#root = new Rng(options.seed);
   }
 
@@ -172,30 +209,48 @@ class LiftedEnv implements BatchEnv {
   async reset(options: BatchReset = {}): Promise<void> {
     checkReset(this.name, this.size, options);
     const { seed, rows } = options;
-    await this.#alone('reset', (lane) => (rows === undefined || rows[lane] !== 0 ? this.#begin(lane) : undefined), () => {
-      if (seed === undefined) return;
-      this.#root = new Rng(seed);
-      this.#episodes.fill(-1);
-    });
+    await this.#alone(
+      'reset',
+      (lane) => (rows === undefined || rows[lane] !== 0 ? this.#begin(lane) : undefined),
+      () => {
+        if (seed === undefined) return;
+        this.#root = new Rng(seed);
+        this.#episodes.fill(-1);
+      },
+    );
   }
 
   async step(actions: Int32Array): Promise<BatchStep> {
     checkActions(
-      { name: this.name, size: this.size, itemCount: this.catalog.size, noRepeat: this.noRepeat, ended: this.#ended, histories: this.#histories },
+      {
+        name: this.name,
+        size: this.size,
+        itemCount: this.catalog.size,
+        noRepeat: this.noRepeat,
+        ended: this.#ended,
+        histories: this.#histories,
+      },
       actions,
     );
     const { rewards, terminated, truncated } = this.#outcome;
-    await this.#alone('step', (lane) => ((actions[lane] as number) >= 0 ? this.#play(lane, actions[lane] as number) : undefined), () => {
-      rewards.fill(0);
-      terminated.fill(0);
-      truncated.fill(0);
-    });
+    await this.#alone(
+      'step',
+      (lane) => ((actions[lane] as number) >= 0 ? this.#play(lane, actions[lane] as number) : undefined),
+      () => {
+        rewards.fill(0);
+        terminated.fill(0);
+        truncated.fill(0);
+      },
+    );
     return this.#outcome;
   }
 
   // One call at a time, all lanes at once; after a failure no lane is in a known state, so all must be reset.
   async #alone(method: string, each: (lane: number) => Promise<void> | undefined, prepare: () => void): Promise<void> {
-    if (this.#busy) throw new InvalidArgumentError(`${this.name}.${method}: expected the previous call to have been awaited`, { argument: method });
+    if (this.#busy)
+      throw new InvalidArgumentError(`${this.name}.${method}: expected the previous call to have been awaited`, {
+        argument: method,
+      });
     this.#busy = true;
     try {
       prepare();
@@ -245,7 +300,11 @@ class LiftedEnv implements BatchEnv {
       result = await call(this.#envs[lane] as Env);
     } catch (cause) {
       if (cause instanceof IalpError) throw cause;
-      throw new InvalidDataError(`${method}() threw: ${describeValue(cause)}`, { source: this.#place(lane), field: method, cause });
+      throw new InvalidDataError(`${method}() threw: ${describeValue(cause)}`, {
+        source: this.#place(lane),
+        field: method,
+        cause,
+      });
     }
     if (typeof result !== 'object' || result === null) this.#bad(lane, method, `${method}() to give an object`, result);
     return result;
@@ -254,10 +313,12 @@ class LiftedEnv implements BatchEnv {
   #setHistory(lane: number, history: unknown): void {
     if (!Array.isArray(history)) this.#bad(lane, 'history', 'an array of item ids', history);
     const list = history as readonly unknown[];
-    if (list.length > this.historyCapacity) this.#bad(lane, 'history', `at most ${this.historyCapacity} items (raise \`startCapacity\`)`, list.length);
+    if (list.length > this.historyCapacity)
+      this.#bad(lane, 'history', `at most ${this.historyCapacity} items (raise \`startCapacity\`)`, list.length);
     // Found first, set afterwards: an unknown id leaves no half-written history.
     const items = list.map((id, i) => {
-      if (typeof id !== 'string' || !this.catalog.has(id)) this.#bad(lane, `history[${i}]`, 'the id of an item of the catalogue', id);
+      if (typeof id !== 'string' || !this.catalog.has(id))
+        this.#bad(lane, `history[${i}]`, 'the id of an item of the catalogue', id);
       return this.catalog.indexOf(id as string);
     });
     const from = lane * this.historyCapacity;
@@ -268,10 +329,12 @@ class LiftedEnv implements BatchEnv {
 
   #setContext(lane: number, context: unknown): void {
     const wanted = `${this.contextWidth} finite numbers (the environment's \`contextWidth\`)`;
-    if (!Array.isArray(context) || context.length !== this.contextWidth) this.#bad(lane, 'context', wanted, Array.isArray(context) ? `${context.length} values` : context);
+    if (!Array.isArray(context) || context.length !== this.contextWidth)
+      this.#bad(lane, 'context', wanted, Array.isArray(context) ? `${context.length} values` : context);
     const values = context as readonly unknown[];
     values.forEach((value, i) => {
-      if (typeof value !== 'number' || !Number.isFinite(value)) this.#bad(lane, `context[${i}]`, 'a finite number', value);
+      if (typeof value !== 'number' || !Number.isFinite(value))
+        this.#bad(lane, `context[${i}]`, 'a finite number', value);
       this.#histories.context[lane * this.contextWidth + i] = value as number;
     });
   }
@@ -281,6 +344,9 @@ class LiftedEnv implements BatchEnv {
   }
 
   #bad(lane: number, field: string, wanted: string, got: unknown): never {
-    throw new InvalidDataError(`expected \`${field}\` to be ${wanted}, got ${describeValue(got)}`, { source: this.#place(lane), field });
+    throw new InvalidDataError(`expected \`${field}\` to be ${wanted}, got ${describeValue(got)}`, {
+      source: this.#place(lane),
+      field,
+    });
   }
 }

@@ -37,7 +37,10 @@ export class EpisodeHistories {
     this.lengths = new Int32Array(size);
     this.context = new Float32Array(size * contextWidth);
     const { items, lengths, context } = this;
-    this.batch = contextWidth === 0 ? { size, length: capacity, items, lengths, contextWidth } : { size, length: capacity, items, lengths, context, contextWidth };
+    this.batch =
+      contextWidth === 0
+        ? { size, length: capacity, items, lengths, contextWidth }
+        : { size, length: capacity, items, lengths, context, contextWidth };
   }
 
   /** Empties one lane and zeroes its context. */
@@ -55,7 +58,10 @@ export class EpisodeHistories {
   append(lane: number, item: number): void {
     const length = this.lengths[lane] as number;
     if (length >= this.capacity) {
-      throw new InvalidArgumentError(`lane ${lane}: expected a history of at most ${this.capacity} items, got one more`, { argument: 'history' });
+      throw new InvalidArgumentError(
+        `lane ${lane}: expected a history of at most ${this.capacity} items, got one more`,
+        { argument: 'history' },
+      );
     }
     this.items[lane * this.capacity + length] = item;
     this.lengths[lane] = length + 1;

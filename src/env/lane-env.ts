@@ -107,7 +107,11 @@ export class LaneEnv<R extends EpisodeRules = EpisodeRules> implements BatchEnv 
     this.ended = new Uint8Array(size).fill(1);
     this.#histories = new EpisodeHistories({ size, capacity: this.historyCapacity, contextWidth });
     this.#episodes = new Int32Array(size).fill(-1);
-    this.#outcome = { rewards: new Float32Array(size), terminated: new Uint8Array(size), truncated: new Uint8Array(size) };
+    this.#outcome = {
+      rewards: new Float32Array(size),
+      terminated: new Uint8Array(size),
+      truncated: new Uint8Array(size),
+    };
     this.#itemCount = catalog.size;
     this.#lanes = { name, size, itemCount: catalog.size, noRepeat, ended: this.ended, histories: this.#histories };
     this.#seed = seed;
@@ -183,7 +187,10 @@ export class LaneEnv<R extends EpisodeRules = EpisodeRules> implements BatchEnv 
     } catch (cause) {
       this.#replay(before);
       if (cause instanceof CheckpointError) throw cause;
-      throw new CheckpointError(`${this.name}: expected the saved episodes to be playable, got: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+      throw new CheckpointError(
+        `${this.name}: expected the saved episodes to be playable, got: ${cause instanceof Error ? cause.message : String(cause)}`,
+        { cause },
+      );
     }
   }
 
@@ -199,7 +206,10 @@ export class LaneEnv<R extends EpisodeRules = EpisodeRules> implements BatchEnv 
     const parsed = stateSchema.safeParse(state);
     if (!parsed.success) {
       const issue = parsed.error.issues[0];
-      throw new CheckpointError(`${this.name}: expected a saved environment, got a wrong \`${issue?.path.join('.') ?? ''}\`: ${issue?.message ?? ''}`, { cause: parsed.error });
+      throw new CheckpointError(
+        `${this.name}: expected a saved environment, got a wrong \`${issue?.path.join('.') ?? ''}\`: ${issue?.message ?? ''}`,
+        { cause: parsed.error },
+      );
     }
     const { name, items, seed, lanes } = parsed.data;
     if (name !== this.name || items !== this.#itemCount || lanes.length !== this.size) {
@@ -211,7 +221,8 @@ export class LaneEnv<R extends EpisodeRules = EpisodeRules> implements BatchEnv 
     this.#root = new Rng(seed);
     let longest = 0;
     lanes.forEach(({ episode, shown }, lane) => {
-      if (episode < 0 && shown.length > 0) throw new CheckpointError(`${this.name}: lane ${lane} was never started, yet has shown ${shown.length} items`);
+      if (episode < 0 && shown.length > 0)
+        throw new CheckpointError(`${this.name}: lane ${lane} was never started, yet has shown ${shown.length} items`);
       longest = Math.max(longest, shown.length);
       if (episode >= 0) {
         this.#begin(lane, episode);
@@ -239,5 +250,4 @@ export class LaneEnv<R extends EpisodeRules = EpisodeRules> implements BatchEnv 
     this.step(actions);
     for (let lane = 0; lane < this.size; lane++) if (waiting[lane] === 1) this.ended[lane] = 0;
   }
-
 }

@@ -54,7 +54,8 @@ export class SigmoidReward implements RewardModel {
   /** One reward a row; 0 in rows at -1. */
   score(histories: HistoryBatch, actions: Int32Array, out: Float32Array): Float32Array {
     this.#model.score(histories, actions, out);
-    for (let i = 0; i < actions.length; i++) out[i] = (actions[i] as number) < 0 ? 0 : sigmoidReward(out[i] as number, this.a, this.b);
+    for (let i = 0; i < actions.length; i++)
+      out[i] = (actions[i] as number) < 0 ? 0 : sigmoidReward(out[i] as number, this.a, this.b);
     return out;
   }
 

@@ -91,17 +91,35 @@ export type SequenceEnv = LaneEnv<TemperRules<SequenceSource>>;
  * @throws {InvalidArgumentError} for options out of range, or sequences, model and codes of another number of items.
  */
 export function sequenceEnv(options: SequenceEnvOptions): SequenceEnv {
-  const { catalog, sequences, rewardModel, codes, rule = INDUSTRY_TEMPER, size, ...rest } = checkOptions(schema, options, 'sequenceEnv');
+  const {
+    catalog,
+    sequences,
+    rewardModel,
+    codes,
+    rule = INDUSTRY_TEMPER,
+    size,
+    ...rest
+  } = checkOptions(schema, options, 'sequenceEnv');
   for (const [argument, got] of [
     ['sequences', sequences.catalogSize],
     ['rewardModel', rewardModel.itemCount],
     ['codes', codes.length],
   ] as const) {
-    if (got !== catalog.size) throw new InvalidArgumentError(`sequenceEnv: expected \`${argument}\` to be for ${catalog.size} items, got ${got}`, { argument, got });
+    if (got !== catalog.size)
+      throw new InvalidArgumentError(
+        `sequenceEnv: expected \`${argument}\` to be for ${catalog.size} items, got ${got}`,
+        { argument, got },
+      );
   }
-  if (sequences.count === 0) throw new InvalidArgumentError('sequenceEnv: expected at least one sequence to begin with, got none', { argument: 'sequences' });
+  if (sequences.count === 0)
+    throw new InvalidArgumentError('sequenceEnv: expected at least one sequence to begin with, got none', {
+      argument: 'sequences',
+    });
   const source = new SequenceSource(sequences, rewardModel);
-  return new LaneEnv({ ...rest, catalog, size, startCapacity: 1 }, new TemperRules({ size, rule: rule as TemperRule, codes, source }));
+  return new LaneEnv(
+    { ...rest, catalog, size, startCapacity: 1 },
+    new TemperRules({ size, rule: rule as TemperRule, codes, source }),
+  );
 }
 
 /** Options of {@link calibrateReward}. */
@@ -127,7 +145,10 @@ export function calibrateReward(model: LogitModel, options: CalibrateRewardOptio
 }
 
 /** States that random agents meet: the first item of a random sequence and 0 to 4 random items more. */
-export function randomStates(sequences: Sequences, options: { readonly states: number; readonly seed: number }): HistoryBatch {
+export function randomStates(
+  sequences: Sequences,
+  options: { readonly states: number; readonly seed: number },
+): HistoryBatch {
   const rng = new Rng(options.seed).fork('random-states');
   const histories = Array.from({ length: options.states }, () => {
     const first = sequences.items[sequences.offsets[rng.integer(sequences.count)] as number] as number;

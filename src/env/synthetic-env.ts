@@ -35,7 +35,10 @@ export interface SyntheticEnvOptions {
 }
 
 const schema = z.strictObject({
-  data: z.custom<SyntheticData>((value) => typeof value === 'object' && value !== null && 'drawUser' in value, 'expected SyntheticData'),
+  data: z.custom<SyntheticData>(
+    (value) => typeof value === 'object' && value !== null && 'drawUser' in value,
+    'expected SyntheticData',
+  ),
   users: z
     .strictObject({ from: z.int().min(0), count: z.int().min(1).max(4_000_000_000) })
     .default({ from: 0, count: 3_000_000 }),
@@ -67,7 +70,8 @@ export class SyntheticSource implements TemperSource {
     this.#people = new Rng('synthetic').fork('user');
     this.#itemCount = data.catalog.size;
     this.#vectors = Array.from({ length: size }, () => new Float32Array(0));
-    this.#rows = this.#itemCount > ROW_ITEMS ? [] : Array.from({ length: size }, () => new Float64Array(this.#itemCount));
+    this.#rows =
+      this.#itemCount > ROW_ITEMS ? [] : Array.from({ length: size }, () => new Float64Array(this.#itemCount));
   }
 
   /** A user of the range, uniform, with the three items they have liked. */
@@ -86,7 +90,8 @@ export class SyntheticSource implements TemperSource {
       const item = actions[lane] as number;
       if (item < 0) continue;
       const row = this.#rows[lane];
-      rewards[lane] = row === undefined ? this.#data.reward(this.#vectors[lane] as Float32Array, item) : (row[item] as number);
+      rewards[lane] =
+        row === undefined ? this.#data.reward(this.#vectors[lane] as Float32Array, item) : (row[item] as number);
     }
   }
 

@@ -30,7 +30,12 @@ export class TemperRules<S extends TemperSource = TemperSource> implements Episo
   readonly temper: Float64Array;
 
   /** Fresh lanes. */
-  constructor(options: { readonly size: number; readonly rule: TemperRule; readonly codes: Int32Array; readonly source: S }) {
+  constructor(options: {
+    readonly size: number;
+    readonly rule: TemperRule;
+    readonly codes: Int32Array;
+    readonly source: S;
+  }) {
     this.rule = options.rule;
     this.codes = options.codes;
     this.source = options.source;

@@ -10,6 +10,8 @@ import { describeValue } from './options.js';
  */
 export interface Storage {
   /**
+   * Reads an entry.
+   *
    * @param key - which entry.
    * @returns its bytes, a copy, or `undefined` when there is none.
    * @throws {CheckpointError} when what is stored is not what was put: torn or altered.
@@ -35,11 +37,15 @@ export interface Storage {
    */
   append(key: string, bytes: Uint8Array): Promise<void>;
   /**
+   * Lists the keys.
+   *
    * @param prefix - text that the keys begin with; need not end at a `/`. @default ''
    * @returns the keys, sorted by UTF-16 code units.
    */
   list(prefix?: string): Promise<readonly string[]>;
   /**
+   * Removes an entry.
+   *
    * @param key - which entry; nothing happens when there is none.
    * @throws {InvalidArgumentError} when the key is malformed.
    */
@@ -87,14 +93,26 @@ export class MemoryStorage implements Storage {
   /** Room is doubled when it runs out, so that many appends cost linear time. */
   readonly #entries = new Map<string, { bytes: Uint8Array; length: number }>();
 
-  /** {@inheritDoc Storage.get} */
+  /**
+   * Reads an entry.
+   *
+   * @param key - see {@link Storage}.
+   * @returns a copy of its bytes, or `undefined` when there is none.
+   * @throws {InvalidArgumentError} when the key is malformed.
+   */
   async get(key: string): Promise<Uint8Array | undefined> {
     checkStorageKey(key);
     const entry = this.#entries.get(key);
     return entry?.bytes.slice(0, entry.length);
   }
 
-  /** {@inheritDoc Storage.put} */
+  /**
+   * Replaces an entry as a whole.
+   *
+   * @param key - see {@link Storage}.
+   * @param bytes - the new bytes; copied.
+   * @throws {InvalidArgumentError} when the key is malformed, or is the folder of another.
+   */
   async put(key: string, bytes: Uint8Array): Promise<void> {
     this.#checkNewKey(key);
     checkStorageBytes(bytes);
@@ -102,7 +120,13 @@ export class MemoryStorage implements Storage {
     this.#entries.set(key, { bytes: new Uint8Array(bytes), length: bytes.length });
   }
 
-  /** {@inheritDoc Storage.append} */
+  /**
+   * Adds to the end of an entry, which is created when missing.
+   *
+   * @param key - see {@link Storage}.
+   * @param bytes - what is added.
+   * @throws {InvalidArgumentError} when the key is malformed, or is the folder of another.
+   */
   async append(key: string, bytes: Uint8Array): Promise<void> {
     this.#checkNewKey(key);
     checkStorageBytes(bytes);
@@ -118,12 +142,22 @@ export class MemoryStorage implements Storage {
     this.#entries.set(key, entry);
   }
 
-  /** {@inheritDoc Storage.list} */
+  /**
+   * Lists the keys, sorted by UTF-16 code units.
+   *
+   * @param prefix - text that the keys begin with. @default ''
+   * @returns the keys.
+   */
   async list(prefix = ''): Promise<readonly string[]> {
     return [...this.#entries.keys()].filter((key) => key.startsWith(prefix)).sort();
   }
 
-  /** {@inheritDoc Storage.delete} */
+  /**
+   * Removes an entry, if it is there.
+   *
+   * @param key - see {@link Storage}.
+   * @throws {InvalidArgumentError} when the key is malformed.
+   */
   async delete(key: string): Promise<void> {
     checkStorageKey(key);
     this.#entries.delete(key);

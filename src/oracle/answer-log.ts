@@ -41,7 +41,7 @@ const recordSchema = z.discriminatedUnion('kind', [
 type AnswerRecord = z.output<typeof recordSchema>;
 
 /** What opens an {@link AnswerLog}. */
-export interface AnswerLogOptions {
+interface AnswerLogOptions {
   /** Where it is kept; borrowed. */
   readonly storage: Storage;
   /** Its key in the storage. */

@@ -1,13 +1,13 @@
 import type { Catalog, ItemIndex } from '../catalog/catalog.js';
 import { InvalidArgumentError, OracleError } from '../foundation/errors.js';
 import { canonicalJson } from '../foundation/json.js';
-import type { Preference, PreferenceQuery } from './preference-oracle.js';
+import type { Preference, PreferenceQuery, PreferOptions } from './preference-oracle.js';
 
 /** Most candidates of the label read-out: a..y, and the next letter for None. */
 export const MAX_LABELLED_CANDIDATES = 25;
 
 /** Bounds of {@link checkQueries}. */
-export interface QueryBounds {
+interface QueryBounds {
   /** A: indices run from 0 to A - 1. */
   readonly itemCount: number;
   /** Most candidates a query may have. @default 25, the label read-out's bound */
@@ -24,7 +24,7 @@ export interface QueryBounds {
  */
 export function checkQueries(queries: readonly PreferenceQuery[], bounds: QueryBounds, where: string): void {
   const { itemCount, maxCandidates = MAX_LABELLED_CANDIDATES, maxBatch = Number.POSITIVE_INFINITY } = bounds;
-  if (!Array.isArray(queries)) throw wrong(where, 'queries', 'an array of queries', typeof queries);
+  if (!Array.isArray(queries)) throw wrong(where, 'queries', 'an array of queries', queries);
   if (queries.length > maxBatch) throw wrong(where, 'queries', `at most ${maxBatch} queries`, queries.length);
   for (let q = 0; q < queries.length; q++) {
     const query: unknown = queries[q];
@@ -62,6 +62,20 @@ function wrong(where: string, argument: string, wanted: string, got: unknown): I
     wanted,
     got,
   });
+}
+
+/**
+ * Checks the options of a `prefer` call.
+ *
+ * @throws {InvalidArgumentError} naming what is wrong.
+ */
+export function checkPreferOptions(options: PreferOptions, where: string): PreferOptions {
+  const given: unknown = options;
+  if (typeof given !== 'object' || given === null) throw wrong(where, 'options', 'an object', given);
+  const { signal, onResult } = given as Partial<Record<keyof PreferOptions, unknown>>;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw wrong(where, 'signal', 'an AbortSignal', signal);
+  if (onResult !== undefined && typeof onResult !== 'function') throw wrong(where, 'onResult', 'a function', onResult);
+  return options;
 }
 
 /**

@@ -44,12 +44,14 @@ export interface OracleEvaluation {
   readonly lists: number;
   /** Mean of 1 / K: hit@1 of a random choice. */
   readonly chance: number;
-  /** Share of answered lists (all but failed) whose choice was the truth, in the first order. NaN when none was answered. */
+  /** Share of answered lists (all but failed) whose choice was the truth, in the first order; a None is a miss. NaN when none was answered. */
   readonly hitAt1: number;
   /** Lower end of the 95 % Wilson interval of `hitAt1`. */
   readonly hitAt1Low: number;
   /** Upper end of the 95 % Wilson interval of `hitAt1`. */
   readonly hitAt1High: number;
+  /** The same over the lists answered by a choice: how often an item that was named was the truth. NaN when none was. */
+  readonly hitWhenChosen: number;
   /** Share of answered lists answered by None. */
   readonly noneRate: number;
   /** Share of answered lists answered by nothing usable. */
@@ -180,6 +182,7 @@ function summary(
     hitAt1: hits / answered,
     hitAt1Low: low,
     hitAt1High: high,
+    hitWhenChosen: hits / kinds.choice,
     noneRate: kinds.none / answered,
     invalidRate: kinds.invalid / answered,
     failedRate: kinds.failed / N,

@@ -7,7 +7,7 @@ import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import { failureOf, isRetryable, retryAfterMs } from './back-end-failure.js';
-import { checkQueries, queryKey } from './check-query.js';
+import { checkPreferOptions, checkQueries, queryKey } from './check-query.js';
 import { catalogSchema } from './option-schemas.js';
 import { parseAnswer } from './parser.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
@@ -141,7 +141,7 @@ export class LlmOracle implements PreferenceOracle {
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
     if (this.#closed) throw new DisposedError('LlmOracle');
     checkQueries(queries, { itemCount: this.#options.catalog.size }, 'LlmOracle.prefer');
-    const { signal, onResult } = options;
+    const { signal, onResult } = checkPreferOptions(options, 'LlmOracle.prefer');
     signal?.throwIfAborted();
     if (queries.length === 0) return [];
 
@@ -182,8 +182,7 @@ export class LlmOracle implements PreferenceOracle {
     const started = performance.now();
     const shown = this.#shown(query);
     let usage: Usage | undefined;
-    let raw = '';
-    for (const reminder of [false, true]) {
+    for (let reminder = false; ; reminder = true) {
       const prompt = this.#render(query, shown, reminder);
       if (reminder) this.#counts.reminders++;
       let completion: Completion;
@@ -205,12 +204,10 @@ export class LlmOracle implements PreferenceOracle {
         this.#counts.choices++;
         return { kind: 'choice', choice: shown[parsed.index] as ItemIndex, meta };
       }
-      raw = completion.text.slice(0, MAX_RAW_LENGTH);
       if (!reminder) continue;
       this.#counts.invalids++;
-      return { kind: 'invalid', raw, meta };
+      return { kind: 'invalid', raw: completion.text.slice(0, MAX_RAW_LENGTH), meta };
     }
-    throw new OracleError('LlmOracle: unreachable: the reminder always returns', { answer: raw });
   }
 
   /** The candidates in the order shown: a function of seed and question, so that resumed and reordered runs write the same prompt. */

@@ -1,3 +1,5 @@
+import { InvalidArgumentError } from '../foundation/errors.js';
+
 /** Why an answer names nothing. */
 export type InvalidReason =
   /** Nothing but white space or thinking. */
@@ -68,7 +70,7 @@ const ENUMERATED = /^\s*(?:,\s*(?:and|or)?|\/|&|\bor\b|\band\b)\s*\(?([a-z])\)?(
 /** A label in mid-line, as an echo of the candidates has them. It decides nothing, but it may contradict. */
 const ECHOED = /\s([a-z])\.\s/gu;
 
-const NONE_OF = /\bnone\s+of\s+(?:the\s+(?!others?\b|rest\b|remaining\b)|these\b|them\b|those\b|above\b)/giu;
+const NONE_OF = /\bnone\s+of\s+(?:the\s+(?!others?\b|rest\b|remaining\b)|these\b|them\b|those\b|above\b)/iu;
 
 const NEGATION =
   /(?:\b(?:not|never|neither|nor|unlikely|dislikes?|avoids?|rejects?|except|over|than|instead\s+of|cannot)\b|n['’]t\b)/iu;
@@ -80,12 +82,14 @@ const NEGATION =
  * a label after "will select", "answer is", "choice", "option"…, followed by a sign or the end; "none of the…". Everything found
  * must agree: two distinct labels are `ambiguous`. "The user will select a rock song" holds no label.
  *
- * Never throws; linear in the length of the text.
+ * No text makes it throw; linear in the length of the text.
  *
  * @param text - what the model wrote; untrusted.
  * @param labels - K + 1 lower-case letters, None's last, as `renderTable1` gives them.
+ * @throws {InvalidArgumentError} when `text` is no string or `labels` are not at least three distinct letters.
  */
 export function parseAnswer(text: string, labels: readonly string[]): ParsedAnswer {
+  checkArguments(text, labels);
   const spoken = withoutThinking(text);
   if (spoken.length > MAX_LENGTH) return { kind: 'invalid', reason: 'too-long' };
   const clean = spoken
@@ -131,8 +135,15 @@ export function parseAnswer(text: string, labels: readonly string[]): ParsedAnsw
     if (another !== null) found.add((another[1] as string).toLowerCase());
   }
   if (NONE_OF.test(plain)) found.add('none');
-  NONE_OF.lastIndex = 0;
   return decide(found, negated, labels);
+}
+
+function checkArguments(text: unknown, labels: unknown): void {
+  const letters = Array.isArray(labels) && labels.every((label) => typeof label === 'string' && /^[a-z]$/u.test(label));
+  if (typeof text === 'string' && letters && labels.length >= 3 && new Set(labels).size === labels.length) return;
+  const [argument, wanted] =
+    typeof text === 'string' ? ['labels', 'three or more distinct letters a-z'] : ['text', 'a string'];
+  throw new InvalidArgumentError(`parseAnswer: expected \`${argument}\` to be ${wanted}`, { argument, wanted });
 }
 
 function decide(found: ReadonlySet<string>, negated: boolean, labels: readonly string[]): ParsedAnswer {

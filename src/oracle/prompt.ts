@@ -9,7 +9,7 @@ import { catalogSchema } from './option-schemas.js';
 export const TEMPLATE_VERSION = 'table1@1';
 
 /** What stands in the place of an empty history. Not "none": that word is an answer. */
-export const EMPTY_HISTORY = '(empty)';
+const EMPTY_HISTORY = '(empty)';
 
 const MAX_CONTEXT_LENGTH = 500;
 
@@ -80,8 +80,9 @@ export function table1Labels(candidateCount: number): readonly string[] {
  * The paper's Table 1, to the letter, for any K from 2 to 25: the one renderer behind `LlmOracle` and the fine-tuning exporter.
  *
  * Fixed here because the paper is silent: lines are joined by single newlines; the history by ', '; candidates and None by one
- * space, on one line; an empty history reads "(empty)"; a missing attribute is left out. Item text is sanitised
- * ({@link sanitiseText}). The history stands before the candidates, so permutations of one list share their prefix.
+ * space, on one line; an empty history reads "(empty)"; a missing attribute is left out. Item text is made safe:
+ * NFKC, one line, invisible characters out, control tokens broken, no label but ours. The history stands before the candidates,
+ * so permutations of one list share their prefix.
  *
  * @throws {InvalidArgumentError} for a wrong option, an index outside the catalogue, or a repeated candidate.
  */

@@ -4,7 +4,7 @@ import { DisposedError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import type { Storage } from '../foundation/storage.js';
 import { AnswerLog, isAnswer } from './answer-log.js';
-import { checkPreference, checkQueries } from './check-query.js';
+import { checkPreference, checkPreferOptions, checkQueries } from './check-query.js';
 import { catalogSchema, oracleSchema, storageSchema } from './option-schemas.js';
 import { orAbort } from './or-abort.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions } from './preference-oracle.js';
@@ -44,7 +44,11 @@ type Flight = Promise<Preference | undefined>;
 /**
  * Keeps every answer of another oracle, and never asks a question twice: what the record holds is replayed, what is in flight is
  * waited for, the rest is asked and recorded *before* it is handed out. A run that is killed anywhere and started again therefore
- * pays only for what was in flight. See {@link AnswerLog} for the record's form and what it leaves out.
+ * pays only for what was in flight.
+ *
+ * The record is append-only JSONL: a header line (format, oracle id, template version, catalogue), then one line per answer, keyed
+ * by the SHA-256 of oracle id, item ids and context. It holds no history, no prompt and no user; chosen items stand by id. Failures
+ * are not kept, so they are asked again; invalid answers are, or a resumed run would differ from an unbroken one.
  */
 export class RecordingOracle implements PreferenceOracle {
   /** The id of the oracle behind: recording changes no answer. */
@@ -101,7 +105,7 @@ export class RecordingOracle implements PreferenceOracle {
    */
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
     if (this.#closed) throw new DisposedError('RecordingOracle');
-    const { signal, onResult } = options;
+    const { signal, onResult } = checkPreferOptions(options, 'RecordingOracle.prefer');
     signal?.throwIfAborted();
     const bounds = { itemCount: this.#catalog.size, maxCandidates: this.#catalog.size };
     checkQueries(

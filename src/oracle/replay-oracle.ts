@@ -4,7 +4,7 @@ import { OracleError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import type { Storage } from '../foundation/storage.js';
 import { AnswerLog } from './answer-log.js';
-import { checkQueries } from './check-query.js';
+import { checkPreferOptions, checkQueries } from './check-query.js';
 import { catalogSchema, storageSchema } from './option-schemas.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions } from './preference-oracle.js';
 
@@ -69,7 +69,7 @@ export class ReplayOracle implements PreferenceOracle {
    * @throws `signal.reason` on abort.
    */
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
-    const { signal, onResult } = options;
+    const { signal, onResult } = checkPreferOptions(options, 'ReplayOracle.prefer');
     signal?.throwIfAborted();
     checkQueries(queries, { itemCount: this.#catalog.size, maxCandidates: this.#catalog.size }, 'ReplayOracle.prefer');
     const results: Preference[] = [];

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { OracleError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
-import { checkPreference, checkQueries } from './check-query.js';
+import { checkPreference, checkPreferOptions, checkQueries } from './check-query.js';
 import { orAbort } from './or-abort.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions } from './preference-oracle.js';
 
@@ -67,7 +67,7 @@ export class ScriptedOracle implements PreferenceOracle {
    * @throws `signal.reason` on abort, between two answers or while one is awaited.
    */
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
-    const { signal, onResult } = options;
+    const { signal, onResult } = checkPreferOptions(options, 'ScriptedOracle.prefer');
     signal?.throwIfAborted();
     const bounds = { itemCount: this.#itemCount, maxCandidates: Number.MAX_SAFE_INTEGER };
     checkQueries(

@@ -3,7 +3,7 @@ import type { Catalog, ItemIndex } from '../catalog/catalog.js';
 import { InvalidArgumentError, OracleError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
-import { checkQueries, queryKey } from './check-query.js';
+import { checkPreferOptions, checkQueries, queryKey } from './check-query.js';
 import { catalogSchema } from './option-schemas.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions } from './preference-oracle.js';
 import { type TextScore, textOracleScore } from './text-oracle-score.js';
@@ -137,20 +137,22 @@ export class SimulatedOracle implements PreferenceOracle {
    * @throws `signal.reason` when the signal is aborted already.
    */
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
-    options.signal?.throwIfAborted();
+    const { signal, onResult } = checkPreferOptions(options, 'SimulatedOracle.prefer');
+    signal?.throwIfAborted();
     const itemCount = this.#catalog.size;
     checkQueries(queries, { itemCount, maxCandidates: itemCount }, 'SimulatedOracle.prefer');
     return queries.map((query, i) => {
       const preference = this.#answer(query);
-      options.onResult?.(i, preference);
+      onResult?.(i, preference);
       return preference;
     });
   }
 
   #answer(query: PreferenceQuery): Preference {
     if (this.#control === 'alwaysNone') return { kind: 'none' };
-    // Sorted, so that neither noise nor a random choice depends on the order of the candidates.
-    const candidates = [...query.candidates].sort((a, b) => a - b);
+    // Sorted by id, so that neither noise nor a random choice depends on the order of the candidates or of the catalogue.
+    const id = (item: ItemIndex): string => this.#catalog.id(item);
+    const candidates = [...query.candidates].sort((a, b) => (id(a) < id(b) ? -1 : 1));
     const rng = this.#rng.fork('answer').fork(queryKey(this.#catalog, { ...query, candidates }));
     if (this.#control === 'random')
       return { kind: 'choice', choice: candidates[rng.integer(candidates.length)] as ItemIndex };

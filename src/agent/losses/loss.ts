@@ -19,7 +19,7 @@ export interface Loss<N extends string, F extends FloatArray = Float32Array> {
 }
 
 /** All members of a union's members: what adding up several losses' cotangents gives. */
-type Merged<U> = (U extends unknown ? (member: U) => void : never) extends (all: infer I) => void ? I : never;
+export type Merged<U> = (U extends unknown ? (member: U) => void : never) extends (all: infer I) => void ? I : never;
 
 /** A new array of zeros, of the kind of `source`. */
 export function zerosLike<F extends FloatArray>(source: F, length: number = source.length): F {

@@ -1,0 +1,284 @@
+import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
+import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
+import { sha256Hex } from '../foundation/sha256.js';
+
+/** One named array of parameters with its gradient. */
+export interface Parameter {
+  /** Name, e.g. `actor/id`. */
+  readonly name: string;
+  /** Shape, row-major. */
+  readonly shape: readonly number[];
+  /** The values. Whoever writes them calls {@link ParameterStore.touch} afterwards. */
+  readonly data: Float32Array;
+  /** The gradient accumulated since the last {@link ParameterStore.zeroGradients}; same size as the values. */
+  readonly gradient: Float32Array;
+  /** A frozen parameter gets no gradient, is not counted by the clip and is not changed by the optimiser. */
+  readonly frozen: boolean;
+}
+
+class StoredParameter implements Parameter {
+  frozen = false;
+  #gradient: Float32Array | undefined;
+
+  constructor(
+    readonly name: string,
+    readonly shape: readonly number[],
+    readonly data: Float32Array,
+  ) {}
+
+  // Allocated on first use: a frozen copy, or a store that only serves, needs none.
+  get gradient(): Float32Array {
+    this.#gradient ??= new Float32Array(this.data.length);
+    return this.#gradient;
+  }
+
+  zeroGradient(): void {
+    this.#gradient?.fill(0);
+  }
+}
+
+/**
+ * All parameters of a model as named Float32Arrays. They are the authority: kernels copy them to wherever they compute
+ * when {@link ParameterStore.version} changes. Holds no tensor and needs no disposal.
+ */
+export class ParameterStore {
+  readonly #parameters = new Map<string, StoredParameter>();
+  #version = 0;
+
+  /**
+   * @param parameters - shape and values by name; the arrays are taken over, not copied. The order is kept.
+   * @throws {InvalidArgumentError} when an array's size is not its shape's product.
+   */
+  constructor(
+    parameters: Iterable<
+      readonly [name: string, parameter: { readonly shape: readonly number[]; readonly data: Float32Array }]
+    >,
+  ) {
+    for (const [name, { shape, data }] of parameters) {
+      const wanted = shape.reduce((product, dimension) => product * dimension, 1);
+      if (!(data instanceof Float32Array) || data.length !== wanted) {
+        throw new InvalidArgumentError(
+          `Expected parameter '${name}' [${shape}] to be a Float32Array of ${wanted} values, got ${data?.length}`,
+          {
+            argument: name,
+            wanted: `${wanted} values`,
+            got: data?.length,
+          },
+        );
+      }
+      if (this.#parameters.has(name)) {
+        throw new InvalidArgumentError(`Expected parameter names to differ, got '${name}' twice`, {
+          argument: name,
+          got: name,
+        });
+      }
+      this.#parameters.set(name, new StoredParameter(name, [...shape], data));
+    }
+  }
+
+  /** Names of all parameters, in the order of construction. */
+  get names(): readonly string[] {
+    return [...this.#parameters.keys()];
+  }
+
+  /** Goes up with every change of values or of what is frozen; kernels compare it to know when to copy anew. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Number of scalars over all parameters. */
+  get parameterCount(): number {
+    let count = 0;
+    for (const { data } of this.#parameters.values()) count += data.length;
+    return count;
+  }
+
+  /** Whether a parameter of that name exists. */
+  has(name: string): boolean {
+    return this.#parameters.has(name);
+  }
+
+  /**
+   * One parameter by name.
+   *
+   * @throws {InvalidArgumentError} when there is none of that name.
+   */
+  get(name: string): Parameter {
+    const parameter = this.#parameters.get(name);
+    if (parameter === undefined) {
+      throw new InvalidArgumentError(`Expected the name of a parameter (${this.names.join(', ')}), got '${name}'`, {
+        argument: 'name',
+        wanted: 'the name of a parameter',
+        got: name,
+      });
+    }
+    return parameter;
+  }
+
+  /** All parameters, in order. */
+  parameters(): readonly Parameter[] {
+    return [...this.#parameters.values()];
+  }
+
+  /** Says that values were changed from outside: raises {@link ParameterStore.version}. */
+  touch(): void {
+    this.#version++;
+  }
+
+  /** Sets all gradients to 0. */
+  zeroGradients(): void {
+    for (const parameter of this.#parameters.values()) parameter.zeroGradient();
+  }
+
+  /**
+   * Freezes (or thaws) every parameter whose name is `prefix` or starts with it; `''` means all.
+   *
+   * @param prefix - e.g. `'encoder/'`.
+   * @param frozen - false to thaw. @default true
+   * @throws {InvalidArgumentError} when no parameter has such a name.
+   */
+  freeze(prefix: string, frozen = true): void {
+    let count = 0;
+    for (const [name, parameter] of this.#parameters) {
+      if (!name.startsWith(prefix)) continue;
+      parameter.frozen = frozen;
+      if (frozen) parameter.zeroGradient();
+      count++;
+    }
+    if (count === 0) {
+      throw new InvalidArgumentError(
+        `Expected \`prefix\` to begin some parameter's name (${this.names.join(', ')}), got '${prefix}'`,
+        {
+          argument: 'prefix',
+          wanted: "the beginning of a parameter's name",
+          got: prefix,
+        },
+      );
+    }
+    this.touch();
+  }
+
+  /**
+   * Takes over the values of another store of the same names and shapes; gradients and what is frozen stay.
+   *
+   * @throws {InvalidArgumentError} when names or shapes differ; nothing is changed then.
+   */
+  copyFrom(other: ParameterStore): void {
+    this.averageFrom(other, 1);
+  }
+
+  /**
+   * Moves every value towards another store's: `x += rate * (other - x)`, e.g. a target network.
+   *
+   * @param other - a store of the same names and shapes.
+   * @param rate - 0 keeps, 1 copies.
+   * @throws {InvalidArgumentError} when names or shapes differ, or the rate is not from 0 to 1; nothing is changed then.
+   */
+  averageFrom(other: ParameterStore, rate: number): void {
+    if (!(rate >= 0 && rate <= 1)) {
+      throw new InvalidArgumentError(`Expected \`rate\` to be from 0 to 1, got ${rate}`, {
+        argument: 'rate',
+        wanted: '0..1',
+        got: rate,
+      });
+    }
+    const difference = describeDifference(this.#shapes(), other.#shapes());
+    if (difference !== undefined) {
+      throw new InvalidArgumentError(`Expected a store of the same names and shapes: ${difference}`, {
+        argument: 'other',
+        got: difference,
+      });
+    }
+    for (const [name, { data }] of this.#parameters) {
+      const source = other.get(name).data;
+      if (rate === 1) data.set(source);
+      else {
+        for (let i = 0; i < data.length; i++) {
+          const value = data[i] as number;
+          data[i] = value + rate * ((source[i] as number) - value);
+        }
+      }
+    }
+    this.touch();
+  }
+
+  /** The values as named arrays (copies), to be saved. */
+  toNamedArrays(): NamedArrays {
+    const arrays: Record<string, NamedArray> = Object.create(null);
+    for (const { name, shape, data } of this.#parameters.values()) arrays[name] = { shape, data: data.slice() };
+    return arrays;
+  }
+
+  /**
+   * Replaces all values by saved ones.
+   *
+   * @param arrays - exactly this store's names and shapes, Float32, finite.
+   * @param source - where they come from, for the message.
+   * @throws {CheckpointError} when they are not; nothing is changed then.
+   */
+  loadNamedArrays(arrays: NamedArrays, source: string): void {
+    const shapes = new Map(Object.entries(arrays).map(([name, { shape }]) => [name, shape]));
+    const difference = describeDifference(this.#shapes(), shapes);
+    if (difference !== undefined) {
+      throw new CheckpointError(`${source}: expected the parameters of this model: ${difference}`, { source });
+    }
+    for (const [name, { data }] of this.#parameters) {
+      const saved = arrays[name]?.data;
+      if (!(saved instanceof Float32Array) || saved.length !== data.length) {
+        throw new CheckpointError(`${source}: expected '${name}' to hold ${data.length} float32 values`, { source });
+      }
+      if (!saved.every(Number.isFinite)) {
+        throw new CheckpointError(`${source}: expected '${name}' to be finite, found a value that is not`, { source });
+      }
+    }
+    for (const [name, { data }] of this.#parameters) data.set(arrays[name]?.data as Float32Array);
+    this.touch();
+  }
+
+  /** A store of its own with the same values and the same parameters frozen; gradients are 0. */
+  clone(): ParameterStore {
+    const copy = new ParameterStore(
+      [...this.#parameters.values()].map(({ name, shape, data }) => [name, { shape, data: data.slice() }] as const),
+    );
+    for (const [name, { frozen }] of this.#parameters) {
+      (copy.#parameters.get(name) as StoredParameter).frozen = frozen;
+    }
+    return copy;
+  }
+
+  /** SHA-256 over names, shapes and the bits of all values, in the order of the names; 64 hexadecimal digits. */
+  async sha256(): Promise<string> {
+    const parts: Uint8Array[] = [];
+    for (const name of this.names.toSorted()) {
+      const { shape, data } = this.get(name);
+      parts.push(new TextEncoder().encode(`${name}[${shape}]\n`));
+      parts.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    }
+    const bytes = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
+    let offset = 0;
+    for (const part of parts) {
+      bytes.set(part, offset);
+      offset += part.length;
+    }
+    return sha256Hex(bytes);
+  }
+
+  #shapes(): Map<string, readonly number[]> {
+    return new Map([...this.#parameters].map(([name, { shape }]) => [name, shape]));
+  }
+}
+
+function describeDifference(
+  wanted: ReadonlyMap<string, readonly number[]>,
+  got: ReadonlyMap<string, readonly number[]>,
+): string | undefined {
+  for (const [name, shape] of wanted) {
+    const other = got.get(name);
+    if (other === undefined) return `'${name}' [${shape}] is missing`;
+    if (other.length !== shape.length || other.some((dimension, axis) => dimension !== shape[axis])) {
+      return `'${name}' has shape [${other}] in place of [${shape}]`;
+    }
+  }
+  for (const name of got.keys()) if (!wanted.has(name)) return `'${name}' is not one of them`;
+  return undefined;
+}

@@ -1,0 +1,247 @@
+import { InvalidArgumentError } from '../foundation/errors.js';
+import { checkHistoryBatch, type HistoryBatch } from './history-batch.js';
+import type { Head, ScoreOptions, Want } from './kernels.js';
+import { excludedItems } from './mask.js';
+import type { ModelSpec } from './model.js';
+
+/** The last items of each history, as the encoder sees them. */
+export interface Window {
+  /** Columns: the longest of the batch after cutting to the encoder's window, at least 1. */
+  readonly length: number;
+  /** Item indices `[B, length]`, left-aligned; 0 at padding, which `lengths` tells. */
+  readonly items: Int32Array;
+  /** `[B]`, each 0..length. */
+  readonly lengths: Int32Array;
+}
+
+/**
+ * One scoring call, checked, with copies of all that is needed later: a batch may be a live view of an environment that
+ * has moved on when `backward` runs.
+ */
+export interface ScoringCall {
+  /** Number of rows B. */
+  readonly size: number;
+  /** What the encoder sees. */
+  readonly window: Window;
+  /** User context `[B, C]`. */
+  readonly context: Float32Array | undefined;
+  /** `[B, A]`, 1 where the mask excludes; undefined when nothing is excluded. */
+  readonly excluded: Uint8Array | undefined;
+  /** History features `[F, B * A]`; undefined when the model has none. */
+  readonly planes: Float32Array | undefined;
+  /** Divides the actor's logits. */
+  readonly temperature: number;
+  /** Seed of the dropout, or undefined for none. */
+  readonly dropoutSeed: number | undefined;
+}
+
+const SCORE_OPTIONS = ['mask', 'temperature', 'dropoutSeed'];
+const MASK_OPTIONS = ['noRepeat', 'exclude', 'excludeRows'];
+
+/**
+ * Checks a call and copies what it needs.
+ *
+ * @param spec - the model.
+ * @param batch - the histories.
+ * @param options - mask, temperature and dropout.
+ * @param needsPlanes - whether a head will be scored (a state value needs no history feature).
+ * @throws {InvalidArgumentError} naming what is wrong.
+ */
+export function scoringCall(
+  spec: ModelSpec,
+  batch: HistoryBatch,
+  options: ScoreOptions,
+  needsPlanes: boolean,
+): ScoringCall {
+  checkHistoryBatch(batch, spec);
+  checkKeys(options, SCORE_OPTIONS, 'options');
+  if (options.mask !== undefined) checkKeys(options.mask, MASK_OPTIONS, 'mask');
+  const { temperature = 1, dropoutSeed } = options;
+  if (!(Number.isFinite(temperature) && temperature > 0)) {
+    throw new InvalidArgumentError(
+      `Expected \`temperature\` to be a finite number greater than 0, got ${temperature}`,
+      {
+        argument: 'temperature',
+        wanted: 'a finite number > 0',
+        got: temperature,
+      },
+    );
+  }
+  if (dropoutSeed !== undefined && !(Number.isSafeInteger(dropoutSeed) && dropoutSeed >= 0)) {
+    throw new InvalidArgumentError(`Expected \`dropoutSeed\` to be a whole number of at least 0, got ${dropoutSeed}`, {
+      argument: 'dropoutSeed',
+      wanted: 'a whole number >= 0',
+      got: dropoutSeed,
+    });
+  }
+  return {
+    size: batch.size,
+    window: windowOf(batch, spec.encoder.historyLength),
+    context: spec.contextWidth > 0 ? batch.context?.slice(0, batch.size * spec.contextWidth) : undefined,
+    excluded: excludedItems(options.mask, batch, spec.itemCount),
+    planes: needsPlanes ? planesOf(spec, batch) : undefined,
+    temperature,
+    dropoutSeed,
+  };
+}
+
+function checkKeys(value: object, known: readonly string[], argument: string): void {
+  if (typeof value !== 'object' || value === null) {
+    throw new InvalidArgumentError(`Expected \`${argument}\` to be an object, got ${String(value)}`, {
+      argument,
+      got: value,
+    });
+  }
+  for (const key of Object.keys(value)) {
+    if (known.includes(key)) continue;
+    throw new InvalidArgumentError(`Unknown key \`${key}\` in \`${argument}\`; known are ${known.join(', ')}`, {
+      argument: `${argument}.${key}`,
+      wanted: known.join(', '),
+      got: key,
+    });
+  }
+}
+
+function windowOf(batch: HistoryBatch, historyLength: number): Window {
+  const lengths = new Int32Array(batch.size);
+  let length = 1;
+  for (let row = 0; row < batch.size; row++) {
+    const seen = Math.min(batch.lengths[row] as number, historyLength);
+    lengths[row] = seen;
+    if (seen > length) length = seen;
+  }
+  const items = new Int32Array(batch.size * length);
+  for (let row = 0; row < batch.size; row++) {
+    const seen = lengths[row] as number;
+    const end = row * batch.length + (batch.lengths[row] as number);
+    for (let column = 0; column < seen; column++)
+      items[row * length + column] = batch.items[end - seen + column] as number;
+  }
+  return { length, items, lengths };
+}
+
+function planesOf(spec: ModelSpec, batch: HistoryBatch): Float32Array | undefined {
+  const { historyFeatures, itemCount } = spec;
+  if (historyFeatures === undefined) return undefined;
+  const planes = historyFeatures.planes(batch);
+  const wanted = historyFeatures.names.length * batch.size * itemCount;
+  if (planes.length !== wanted) {
+    throw new InvalidArgumentError(
+      `Expected \`historyFeatures.planes\` to give ${historyFeatures.names.length} planes of ${batch.size} by ${itemCount}, ${wanted} values, got ${planes.length}`,
+      { argument: 'historyFeatures', wanted: `${wanted} values`, got: planes.length },
+    );
+  }
+  return planes;
+}
+
+const WANT_KEYS = ['logProbOf', 'scoresOf', 'maxScore', 'expectedScore', 'entropy', 'value'];
+
+/**
+ * Checks what a forward pass is asked for and copies its arrays.
+ *
+ * @param spec - the model.
+ * @param call - the checked call.
+ * @param want - what is asked for.
+ * @throws {InvalidArgumentError} naming what is wrong: an item out of range, a masked action, a head the model lacks.
+ */
+export function checkWant(spec: ModelSpec, call: ScoringCall, want: Want): Want {
+  checkKeys(want, WANT_KEYS, 'want');
+  const { itemCount } = spec;
+  const { logProbOf, scoresOf } = want;
+  if (Object.values(want).every((part) => part === undefined)) {
+    throw new InvalidArgumentError(`Expected \`want\` to ask for something (${WANT_KEYS.join(', ')}), got nothing`, {
+      argument: 'want',
+    });
+  }
+  if (want.maxScore !== undefined) checkHead(spec, want.maxScore, 'want.maxScore');
+  if (want.expectedScore) checkHead(spec, 'critic', 'want.expectedScore');
+  if (want.value && spec.critic !== 'state') {
+    throw new InvalidArgumentError(
+      `\`want.value\` needs a model with \`critic: 'state'\`, this one has '${spec.critic}'`,
+      {
+        argument: 'want.value',
+        wanted: "critic: 'state'",
+        got: spec.critic,
+      },
+    );
+  }
+  if (logProbOf !== undefined) {
+    checkItems(logProbOf, call.size, itemCount - 1, 'want.logProbOf');
+    for (let row = 0; row < call.size; row++) {
+      const item = logProbOf[row] as number;
+      if (call.excluded?.[row * itemCount + item] !== 1) continue;
+      throw new InvalidArgumentError(
+        `Expected \`want.logProbOf\` to be an item that the mask leaves, got ${item} in row ${row}, which it excludes`,
+        {
+          argument: `want.logProbOf[${row}]`,
+          wanted: 'an item that is not masked',
+          got: item,
+        },
+      );
+    }
+  }
+  if (scoresOf !== undefined) {
+    checkHead(spec, scoresOf.head, 'want.scoresOf.head');
+    if (!Number.isInteger(scoresOf.width) || scoresOf.width < 1) {
+      throw new InvalidArgumentError(
+        `Expected \`want.scoresOf.width\` to be a whole number of at least 1, got ${scoresOf.width}`,
+        {
+          argument: 'want.scoresOf.width',
+          wanted: 'a whole number >= 1',
+          got: scoresOf.width,
+        },
+      );
+    }
+    const last = scoresOf.head === 'actor' ? itemCount : itemCount - 1;
+    checkItems(scoresOf.items, call.size * scoresOf.width, last, 'want.scoresOf.items');
+  }
+  return {
+    ...want,
+    ...(logProbOf === undefined ? {} : { logProbOf: logProbOf.slice() }),
+    ...(scoresOf === undefined ? {} : { scoresOf: { ...scoresOf, items: scoresOf.items.slice() } }),
+  };
+}
+
+function checkHead(spec: ModelSpec, head: Head, argument: string): void {
+  if (head === 'actor' || (head === 'critic' && spec.critic === 'action')) return;
+  if (head !== 'critic') {
+    throw new InvalidArgumentError(`Expected \`${argument}\` to be 'actor' or 'critic', got ${String(head)}`, {
+      argument,
+      wanted: "'actor' or 'critic'",
+      got: head,
+    });
+  }
+  throw new InvalidArgumentError(
+    `\`${argument}\` needs a model with \`critic: 'action'\`, this one has '${spec.critic}'`,
+    {
+      argument,
+      wanted: "critic: 'action'",
+      got: spec.critic,
+    },
+  );
+}
+
+function checkItems(items: Int32Array, count: number, last: number, argument: string): void {
+  if (!(items instanceof Int32Array) || items.length !== count) {
+    throw new InvalidArgumentError(
+      `Expected \`${argument}\` to be an Int32Array of ${count} items, got length ${items?.length}`,
+      {
+        argument,
+        wanted: `an Int32Array of ${count}`,
+        got: items?.length,
+      },
+    );
+  }
+  for (let at = 0; at < count; at++) {
+    const item = items[at] as number;
+    if (item >= 0 && item <= last) continue;
+    throw new InvalidArgumentError(
+      `Expected \`${argument}\` to hold item indices from 0 to ${last}, got ${item} at ${at}`,
+      {
+        argument: `${argument}[${at}]`,
+        wanted: `0..${last}`,
+        got: item,
+      },
+    );
+  }
+}

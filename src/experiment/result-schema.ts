@@ -1,0 +1,267 @@
+import { z } from 'zod';
+
+/**
+ * The public JSON contract: what `--json` writes, and what `ialp/schema/runs.json` describes.
+ * A field is never renamed or dropped within a major version; new ones may come.
+ */
+
+/** Policies of a world card that need no training: what the world itself allows. */
+export const CARD_POLICIES = [
+  'random',
+  'randomNoRepeat',
+  'randomLegal',
+  'popularity',
+  'popularitySampled',
+  'rotationTrain',
+  'rotationTruth',
+  'greedy',
+  'aware',
+  'beam',
+  'oraclePersonal',
+  'transfer',
+] as const;
+
+/** Methods of a run's table, the policies of the card among them. */
+export const METHODS = [
+  ...CARD_POLICIES,
+  'rotation',
+  'countingBandit',
+  'content',
+  'ratingOnly',
+  'exploreThenCommit',
+  'noiselessOracle',
+  'untrained',
+  'scratch',
+  'dqn',
+  'pg',
+  'ialp',
+  'ialpShuffledOracle',
+  'wrongSign',
+  'supervised',
+  'fineTune',
+  'mixture',
+  'residual',
+  'llmOnline',
+  'oracle',
+] as const;
+
+/** Which users or sequences of a world the episodes came from. */
+export const SPLITS = ['all', 'train', 'validation', 'test'] as const;
+
+/** Whether rewards are the recorded truth or those of a trained reward model. */
+export const REWARD_SOURCES = ['truth', 'model'] as const;
+
+/** Which leave rule looked back over which window: as published peers count, as the rule reads, or no window at all. */
+export const WINDOWS = ['legacy', 'correct', 'none'] as const;
+
+/** How actions were taken from the policy's distribution. */
+export const MODES = ['sampled', 'argmax'] as const;
+
+/** How a method learned; `none` for those that do not learn by one of these. */
+export const ALGORITHMS = ['list', 'ppo', 'replay', 'paper', 'none'] as const;
+
+/** Name of a policy on a world card. */
+export type CardPolicy = (typeof CARD_POLICIES)[number];
+/** Name of a method in a run's table. */
+export type Method = (typeof METHODS)[number];
+/** Name of a split. */
+export type Split = (typeof SPLITS)[number];
+/** Origin of the rewards. */
+export type RewardSource = (typeof REWARD_SOURCES)[number];
+/** Window of the leave rule. */
+export type Window = (typeof WINDOWS)[number];
+/** Evaluation mode. */
+export type Mode = (typeof MODES)[number];
+/** Learning algorithm of a row. */
+export type RowAlgorithm = (typeof ALGORITHMS)[number];
+
+/** What every row measures, over all of its episodes. */
+export interface Measures {
+  /** Mean return of an episode, in reward units. */
+  readonly return: number;
+  /** Lower end of the 95 % interval of `return`. */
+  readonly returnLow: number;
+  /** Upper end of the 95 % interval of `return`. */
+  readonly returnHigh: number;
+  /** Mean length of an episode, in steps. */
+  readonly length: number;
+  /** Mean return divided by mean length. */
+  readonly averageReward: number;
+  /** Share of the catalogue that was shown at least once, 0 to 1. */
+  readonly coverage: number;
+}
+
+/** One policy on a world card. */
+export interface CardRow extends Measures {
+  /** Name of the world. */
+  readonly world: string;
+  /** Users or sequences of the episodes. */
+  readonly split: Split;
+  /** Origin of the rewards. */
+  readonly reward: RewardSource;
+  /** Window of the leave rule. */
+  readonly window: Window;
+  /** How episodes were started and ended, for example `sampled`, `FB` or `NX_0`. */
+  readonly evaluation: string;
+  /** The policy. */
+  readonly policy: CardPolicy;
+  /** Number of episodes. */
+  readonly episodes: number;
+  /** Mean dissimilarity of the items of an episode, where it was measured. */
+  readonly diversity?: number | undefined;
+  /** Mean self-information of the items shown, in bits, where it was measured. */
+  readonly novelty?: number | undefined;
+}
+
+/** One method after some amount of learning. */
+export interface RunRow extends Measures {
+  /** Name of the world. */
+  readonly world: string;
+  /** Users or sequences of the evaluation. */
+  readonly split: Split;
+  /** Origin of the rewards. */
+  readonly reward: RewardSource;
+  /** The method. */
+  readonly method: Method;
+  /** How it learned. */
+  readonly algorithm: RowAlgorithm;
+  /** How actions were taken. */
+  readonly mode: Mode;
+  /** Softmax temperature of the evaluation; null for a policy that has none. */
+  readonly temperature: number | null;
+  /** Environment steps of learning before this evaluation. */
+  readonly steps: number;
+  /** Gradient updates of learning before this evaluation. */
+  readonly updates: number;
+  /** Answers asked of a preference oracle before this evaluation. */
+  readonly oracleCalls: number;
+  /** Mean return of each seed. */
+  readonly perSeed: readonly number[];
+  /** SHA-256 of the weights (the first seed's), lower-case hex; null where there are none. */
+  readonly weightsSha256: string | null;
+  /** Seconds of learning and evaluation behind this row. */
+  readonly wallSeconds: number;
+}
+
+/** The object that `--json` writes. */
+export interface Result<Row extends CardRow | RunRow = CardRow | RunRow> {
+  /** The command line that made it. */
+  readonly command: string;
+  /** Version of the library. */
+  readonly version: string;
+  /** The seed given to the command. */
+  readonly seed: number;
+  /** The tfjs backend that computed, for example `wasm`; `none` where nothing was learned. */
+  readonly backend: string;
+  /** The kernels that made the updates. */
+  readonly kernels: 'reference' | 'fused';
+  /** Share of the updates that ran fused, 0 to 1. */
+  readonly fusedShare: number;
+  /** Seconds from start to end. */
+  readonly wallSeconds: number;
+  /** The table. */
+  readonly rows: readonly Row[];
+}
+
+const count = z.int().min(0);
+const share = z.number().min(0).max(1);
+const seconds = z.number().min(0);
+const name = z.string().min(1);
+
+const measures = {
+  return: z.number().describe('Mean return of an episode, in reward units'),
+  returnLow: z.number().describe('Lower end of the 95 % interval of the return'),
+  returnHigh: z.number().describe('Upper end of the 95 % interval of the return'),
+  length: z.number().min(0).describe('Mean length of an episode, in steps'),
+  averageReward: z.number().describe('Mean return divided by mean length'),
+  coverage: share.describe('Share of the catalogue that was shown at least once'),
+};
+
+const place = {
+  world: name.describe('Name of the world'),
+  split: z.enum(SPLITS).describe('Users or sequences of the episodes'),
+  reward: z.enum(REWARD_SOURCES).describe('Recorded truth, or a trained reward model'),
+};
+
+/** The interval's ends stand in order: the one rule of a row that JSON Schema cannot say. */
+function isOrdered(row: Measures): boolean {
+  return row.returnLow <= row.returnHigh;
+}
+const disordered = { path: ['returnLow'], error: 'expected `returnLow` to be at most `returnHigh`' };
+
+const cardRowSchema: z.ZodType<CardRow> = z
+  .strictObject({
+    ...place,
+    window: z.enum(WINDOWS).describe('Window of the leave rule'),
+    evaluation: name.describe('How episodes were started and ended'),
+    policy: z.enum(CARD_POLICIES).describe('The policy'),
+    ...measures,
+    episodes: count.describe('Number of episodes'),
+    diversity: z.number().optional().describe('Mean dissimilarity of the items of an episode'),
+    novelty: z.number().optional().describe('Mean self-information of the items shown, in bits'),
+  })
+  .refine(isOrdered, disordered)
+  .meta({ id: 'CardRow', description: 'One policy on a world card' });
+
+const runRowSchema: z.ZodType<RunRow> = z
+  .strictObject({
+    ...place,
+    method: z.enum(METHODS).describe('The method'),
+    algorithm: z.enum(ALGORITHMS).describe('How it learned'),
+    mode: z.enum(MODES).describe('How actions were taken'),
+    temperature: z
+      .number()
+      .min(0)
+      .nullable()
+      .describe('Softmax temperature of the evaluation; null where there is none'),
+    steps: count.describe('Environment steps of learning'),
+    updates: count.describe('Gradient updates of learning'),
+    oracleCalls: count.describe('Answers asked of a preference oracle'),
+    ...measures,
+    perSeed: z.array(z.number()).min(1).describe('Mean return of each seed'),
+    weightsSha256: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/)
+      .nullable()
+      .describe('SHA-256 of the weights of the first seed; null where there are none'),
+    wallSeconds: seconds.describe('Seconds of learning and evaluation behind this row'),
+  })
+  .refine(isOrdered, disordered)
+  .meta({ id: 'RunRow', description: 'One method after some amount of learning' });
+
+const header = {
+  command: name.describe('The command line that made it'),
+  version: name.describe('Version of the library'),
+  seed: count.describe('The seed given to the command'),
+  backend: name.describe('The tfjs backend that computed'),
+  kernels: z.enum(['reference', 'fused']).describe('The kernels that made the updates'),
+  fusedShare: share.describe('Share of the updates that ran fused'),
+  wallSeconds: seconds.describe('Seconds from start to end'),
+};
+
+/** Schema of what `ialp world card --json` writes. */
+export const cardResultSchema: z.ZodType<Result<CardRow>> = z
+  .strictObject({ ...header, rows: z.array(cardRowSchema) })
+  .meta({ id: 'CardResult', description: 'A world card: what the world itself allows' });
+
+/** Schema of what `ialp demo`, `pretrain`, `adapt` and `evaluate` write. */
+export const runResultSchema: z.ZodType<Result<RunRow>> = z
+  .strictObject({ ...header, rows: z.array(runRowSchema) })
+  .meta({ id: 'RunResult', description: 'A table of methods' });
+
+/** Schema of any `--json` output. */
+export const resultSchema: z.ZodType<Result<CardRow> | Result<RunRow>> = z
+  .union([cardResultSchema, runResultSchema])
+  .meta({
+    title: 'ialp result',
+    description: 'What the commands of ialp write with --json: one object with a table of rows',
+  });
+
+/**
+ * The contract as JSON Schema (draft 2020-12): the package's `ialp/schema/runs.json`.
+ *
+ * @returns a new JSON object.
+ */
+export function resultJsonSchema(): Record<string, unknown> {
+  return { ...z.toJSONSchema(resultSchema, { target: 'draft-2020-12' }) };
+}

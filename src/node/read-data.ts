@@ -1,0 +1,172 @@
+import { createReadStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { AMAZON_FILES, type AmazonData, type AmazonOptions, parseAmazon } from '../catalog/amazon.js';
+import type { Catalog } from '../catalog/catalog.js';
+import { COAT_FILES, type CoatData, type CoatFiles, type CoatOptions, parseCoat } from '../catalog/coat.js';
+import {
+  type OwnInteractions,
+  type ParseInteractionsOptions,
+  type ParseItemsOptions,
+  parseInteractions,
+  parseItems,
+} from '../catalog/own-data.js';
+import { IalpError, InvalidArgumentError, InvalidDataError } from '../foundation/errors.js';
+
+/**
+ * Reads Coat Shopping from its folder: the files of {@link COAT_FILES}, `test.ascii` only if it is there.
+ *
+ * @param folder - the folder, as it was unpacked.
+ * @param options - what a coat's text says.
+ * @throws {InvalidDataError} naming the file that is missing, or the file, line and column of what is wrong in it.
+ */
+export async function readCoat(folder: string, options: Omit<CoatOptions, 'sources'> = {}): Promise<CoatData> {
+  checkPath(folder, 'readCoat', 'folder');
+  const names = Object.keys(COAT_FILES) as (keyof CoatFiles)[];
+  const sources = Object.fromEntries(names.map((name) => [name, join(folder, COAT_FILES[name])])) as Record<
+    keyof CoatFiles,
+    string
+  >;
+  const [train, truth, test, userFeatures, userFeatureMap, itemFeatures, itemFeatureMap] = await Promise.all([
+    readText(sources.train),
+    readText(sources.truth),
+    readText(sources.test, 'optional'),
+    readText(sources.userFeatures),
+    readText(sources.userFeatureMap),
+    readText(sources.itemFeatures),
+    readText(sources.itemFeatureMap),
+  ]);
+  const files = { train, truth, userFeatures, userFeatureMap, itemFeatures, itemFeatureMap };
+  return parseCoat(test === undefined ? files : { ...files, test }, { ...options, sources });
+}
+
+/**
+ * Reads the Amazon "Industrial and Scientific" items and sequences from their folder: the files of {@link AMAZON_FILES}.
+ *
+ * @param folder - the folder.
+ * @param options - which category name an item's text shows.
+ * @throws {InvalidDataError} naming the file that is missing, or the file and the line and column or field of what is wrong in it.
+ */
+export async function readAmazon(
+  folder: string,
+  options: Omit<AmazonOptions, 'itemsSource' | 'interactionsSource'> = {},
+): Promise<AmazonData> {
+  checkPath(folder, 'readAmazon', 'folder');
+  const itemsSource = join(folder, AMAZON_FILES.items);
+  const interactionsSource = join(folder, AMAZON_FILES.interactions);
+  const [items, interactions] = await Promise.all([readText(itemsSource), readText(interactionsSource)]);
+  return parseAmazon(items, interactions, { ...options, itemsSource, interactionsSource });
+}
+
+/** Options of {@link readItems}: those of `parseItems`, the source being the path and the format told by its ending if not given. */
+export type ReadItemsOptions = Omit<ParseItemsOptions, 'source' | 'format'> &
+  Partial<Pick<ParseItemsOptions, 'format'>>;
+
+/** Options of {@link readInteractions}: those of `parseInteractions`, the source being the path and the format told by its ending if not given. */
+export type ReadInteractionsOptions = Omit<ParseInteractionsOptions, 'source' | 'format'> &
+  Partial<Pick<ParseInteractionsOptions, 'format'>>;
+
+/**
+ * Reads a catalogue from a file, streaming.
+ *
+ * @param path - `.csv`, `.tsv` (tabs), `.jsonl` or `.ndjson`; any name where `format` is given.
+ * @param options - as `parseItems`.
+ * @throws {InvalidDataError} when the file cannot be read, or as `parseItems`, the path being the source.
+ * @throws {InvalidArgumentError} when an option is wrong or the ending tells no format.
+ */
+export async function readItems(path: string, options: ReadItemsOptions): Promise<Catalog> {
+  return readStream(path, 'readItems', (chunks) =>
+    parseItems(chunks, { ...formOf(path, 'readItems', options), ...options, source: path }),
+  );
+}
+
+/**
+ * Reads interactions from a file, streaming.
+ *
+ * @param path - `.csv`, `.tsv` (tabs), `.jsonl` or `.ndjson`; any name where `format` is given.
+ * @param options - as `parseInteractions`.
+ * @throws {InvalidDataError} when the file cannot be read, or as `parseInteractions`, the path being the source.
+ * @throws {InvalidArgumentError} when an option is wrong or the ending tells no format.
+ */
+export async function readInteractions(path: string, options: ReadInteractionsOptions): Promise<OwnInteractions> {
+  return readStream(path, 'readInteractions', (chunks) =>
+    parseInteractions(chunks, { ...formOf(path, 'readInteractions', options), ...options, source: path }),
+  );
+}
+
+const FORMS: Readonly<Record<string, { readonly format: 'csv' | 'jsonl'; readonly delimiter?: string }>> = {
+  '.csv': { format: 'csv' },
+  '.tsv': { format: 'csv', delimiter: '\t' },
+  '.jsonl': { format: 'jsonl' },
+  '.ndjson': { format: 'jsonl' },
+};
+
+function formOf(
+  path: string,
+  where: string,
+  options: { readonly format?: 'csv' | 'jsonl' },
+): { readonly format: 'csv' | 'jsonl'; readonly delimiter?: string } {
+  if (options?.format !== undefined) return { format: options.format };
+  const ending = extname(path).toLowerCase();
+  const form = Object.hasOwn(FORMS, ending) ? FORMS[ending] : undefined;
+  if (form !== undefined) return form;
+  throw new InvalidArgumentError(
+    `${where}: expected \`path\` to end in ${Object.keys(FORMS).join(', ')}, or \`format\` to be given, got ${JSON.stringify(path)}`,
+    { argument: 'format', wanted: "'csv' or 'jsonl'", got: options?.format },
+  );
+}
+
+async function readStream<T>(
+  path: string,
+  where: string,
+  parse: (chunks: AsyncIterable<Uint8Array>) => Promise<T>,
+): Promise<T> {
+  checkPath(path, where, 'path');
+  try {
+    return await parse(chunksOf(path));
+  } catch (error) {
+    // Errors of the file system carry the call that failed; anything else is not about the file.
+    const isSystem = error instanceof Error && !(error instanceof IalpError) && 'syscall' in error;
+    throw isSystem ? unreadable(path, error) : error;
+  }
+}
+
+/** The file is opened when the first chunk is asked for: where the options are refused, never. */
+async function* chunksOf(path: string): AsyncGenerator<Uint8Array> {
+  yield* createReadStream(path) as AsyncIterable<Uint8Array>;
+}
+
+async function readText(path: string): Promise<string>;
+async function readText(path: string, presence: 'optional'): Promise<string | undefined>;
+async function readText(path: string, presence?: 'optional'): Promise<string | undefined> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    if (presence === 'optional' && isMissing(cause)) return undefined;
+    throw unreadable(path, cause);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new InvalidDataError('expected UTF-8 text, got bytes that are none', { source: path, cause });
+  }
+}
+
+function unreadable(path: string, cause: unknown): InvalidDataError {
+  const reason = isMissing(cause) ? 'there is none' : cause instanceof Error ? cause.message : String(cause);
+  return new InvalidDataError(`expected a file that can be read: ${reason}`, { source: path, cause });
+}
+
+function isMissing(cause: unknown): boolean {
+  return cause instanceof Error && (cause as Error & { readonly code?: unknown }).code === 'ENOENT';
+}
+
+function checkPath(path: string, where: string, argument: string): void {
+  if (typeof path === 'string' && path !== '' && !path.includes('\0')) return;
+  throw new InvalidArgumentError(`${where}: expected \`${argument}\` to be a path, got ${JSON.stringify(path)}`, {
+    argument,
+    wanted: 'a path',
+    got: path,
+  });
+}

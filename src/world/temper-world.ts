@@ -1,0 +1,117 @@
+import type { Catalog } from '../catalog/catalog.js';
+import type { TemperRule } from '../env/leave-rules.js';
+import { InvalidArgumentError } from '../foundation/errors.js';
+import type { JsonValue } from '../foundation/json.js';
+import { cyclePlanner, listPlanner, type Planner, randomPlanner, ranking, weightedPlanner } from './planner.js';
+import { awarePlanner, beamPlanner, crowdRotation, greedyPlanner, type TemperEnv } from './temper-planners.js';
+import { type CardPolicy, type World, type WorldEnvOptions, type WorldSplit, worldFingerprint } from './world.js';
+
+/** What distinguishes one world of patience from another. */
+export interface TemperWorldParts {
+  /** Short name. */
+  readonly name: string;
+  /** What it is, in a sentence or two. */
+  readonly description: string;
+  /** The items. */
+  readonly catalog: Catalog;
+  /** Where rewards come from. */
+  readonly reward: 'truth' | 'model';
+  /** Scores for the popularity list, `[A]`; higher is more popular. */
+  readonly popularity: Float32Array;
+  /** Weights >= 0 for the sampled popularity policy, `[A]`. */
+  readonly popularityWeights: Float32Array;
+  /** Everything that defines it. */
+  readonly facts: Readonly<Record<string, JsonValue>>;
+  /** Arrays that its rewards come from, for the fingerprint. */
+  readonly arrays: readonly ArrayBufferView[];
+  /** Episodes a seed that a card plays by default. */
+  readonly cardEpisodes: number;
+  /** A fresh environment. */
+  readonly batchEnv: (options: WorldEnvOptions) => TemperEnv;
+}
+
+const POLICIES: readonly CardPolicy[] = [
+  'random',
+  'popularity',
+  'popularitySampled',
+  'rotationTrain',
+  'rotationTruth',
+  'greedy',
+  'aware',
+  'beam',
+];
+
+/** Users whose mean rewards choose a rotation, and the seed that draws them. */
+const CROWD = { size: 256, seed: 20_240_101 } as const;
+
+/** A world of patience: everything but its data is the same in all of them. */
+export function temperWorld(parts: TemperWorldParts): World {
+  const { name, catalog, popularity, batchEnv } = parts;
+  const lists = new Map<WorldSplit, Int32Array>();
+  // Both kinds are told true rewards: `train` those of the users one may learn from, `truth` those of the users it is played to.
+  const rotation = (kind: 'train' | 'truth', split: WorldSplit): Int32Array => {
+    const crowd: WorldSplit = kind === 'train' ? 'train' : split;
+    const known = lists.get(crowd);
+    if (known !== undefined) return known;
+    const env = batchEnv({ split: crowd, ...CROWD });
+    const list = crowdRotation(env, Math.min(env.historyCapacity, catalog.size));
+    lists.set(crowd, list);
+    return list;
+  };
+  const planner = (policy: CardPolicy, env: TemperEnv, split: WorldSplit): Planner => {
+    switch (policy) {
+      case 'random':
+        return randomPlanner(env, { noRepeat: env.noRepeat });
+      case 'popularity':
+        return listPlanner(env, ranking(popularity));
+      case 'popularitySampled':
+        return weightedPlanner(env, parts.popularityWeights);
+      case 'rotationTrain':
+        return cyclePlanner(env, rotation('train', split));
+      case 'rotationTruth':
+        return cyclePlanner(env, rotation('truth', split));
+      case 'greedy':
+        return greedyPlanner(env);
+      case 'aware':
+        return awarePlanner(env);
+      case 'beam':
+        return beamPlanner(env);
+      default:
+        throw new InvalidArgumentError(
+          `${name}: expected \`policy\` to be one of ${POLICIES.join(', ')}, got ${policy}`,
+          { argument: 'policy', got: policy },
+        );
+    }
+  };
+  return {
+    name,
+    description: parts.description,
+    catalog,
+    reward: parts.reward,
+    window: 'none',
+    popularity,
+    facts: parts.facts,
+    cardEpisodes: parts.cardEpisodes,
+    policies: POLICIES,
+    batchEnv,
+    planned(policy, options) {
+      const env = batchEnv(options);
+      return { env, planner: planner(policy, env, options.split) };
+    },
+    rotation,
+    fingerprint: () => worldFingerprint(name, parts.facts, catalog, parts.arrays),
+  };
+}
+
+/** A temper rule as facts of a card. */
+export function temperFacts(rule: TemperRule): Readonly<Record<string, JsonValue>> {
+  const { start, likedFrom, likedDrop, otherDrop, leaveBelow, diversity } = rule;
+  return {
+    start,
+    likedFrom,
+    likedDrop,
+    otherDrop,
+    leaveBelow,
+    diversity: diversity === undefined ? null : { ...diversity },
+  };
+}
