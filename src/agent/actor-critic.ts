@@ -199,7 +199,7 @@ export class ActorCritic implements Policy {
     this.store.touch();
   }
 
-  /** Draws the actor's parameters anew, and the encoder's with `encoder`: `learnerInit: 'random'` of the mixture (paper section 5.4). */
+  /** Draws the actor's parameters anew, not the encoder's: `learnerInit: 'random'` of the mixture (paper section 5.4). */
   resetActor(rng: Rng): void {
     const fresh = initParameters(this.spec, rng);
     for (const name of fresh.names) {

@@ -5,7 +5,7 @@ import { checkOptions } from '../foundation/options.js';
 import { type Algorithm, type UpdateContext, type UpdateReport, UpdateRound } from './algorithm.js';
 import { listLoss } from './losses/supervised-losses.js';
 
-/** Settings of {@link listDistillation}. */
+/** Settings of `'list'`, pre-training's default way to learn. */
 export interface ListSettings {
   /** Mean number of times each answer is learned from, > 0. @default 16 */
   readonly passes?: number;

@@ -48,6 +48,7 @@ export class MixturePolicy implements ScoringPolicy {
     return this.#alpha;
   }
 
+  /** Sets the share. @throws {InvalidArgumentError} outside [0, 1]. */
   set alpha(value: number) {
     this.#alpha = checkAlpha(value);
   }
@@ -64,7 +65,9 @@ export class MixturePolicy implements ScoringPolicy {
     // At alpha 0 the learner's value is irrelevant, but finite: the formula needs no special case.
     const learnerLogProb = this.learner.logProbOf(batch, actions, options);
     const { logMixture } = mixtureLogProb(learnerLogProb, pretrainedLogProb, alpha);
-    return { actions, logProb: Float32Array.from(logMixture), pretrainedLogProb, alpha };
+    // An argmax is certain: see {@link Decision.logProb}.
+    const logProb = options.mode === 'argmax' ? new Float32Array(batch.size) : logMixture;
+    return { actions, logProb, pretrainedLogProb, alpha };
   }
 
   /** Rows of Eq. 14, `[B, A]`. */

@@ -5,7 +5,8 @@ import { initParameters } from '../compute/model.js';
 import type { ParameterStore } from '../compute/parameter-store.js';
 import type { StateEncoder } from '../compute/state-encoder.js';
 import { encoderFromName } from '../encoder/encoder-from-name.js';
-import { CheckpointError } from '../foundation/errors.js';
+import { arrayDigest } from '../foundation/array-digest.js';
+import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { decodeNamedArrays, encodeNamedArrays, type NamedArray } from '../foundation/named-arrays.js';
 import { Rng } from '../foundation/rng.js';
@@ -47,7 +48,13 @@ const policySchema = z.strictObject({
   settings: settingsSchema,
   encoder: z.string(),
   ids: z.array(z.string()).min(1),
-  features: z.strictObject({ name: z.string(), vocabulary: z.array(z.string()).nullable() }).nullable(),
+  features: z
+    .strictObject({
+      name: z.string(),
+      vocabulary: z.array(z.string()).nullable(),
+      attributes: z.array(z.string()).nullable(),
+    })
+    .nullable(),
 });
 
 /** What of an agent is saved. */
@@ -69,25 +76,29 @@ export async function savePolicy(storage: Storage, agent: SavedParts): Promise<v
   const { encoder, features, settings, catalog } = agent;
   const policy: z.input<typeof policySchema> = {
     settings: settings as z.input<typeof settingsSchema>,
-    encoder: {
-      name: encoder.name,
-      config: (encoder.config ?? null) as z.input<typeof policySchema>['encoder']['config'],
-    },
+    encoder: encoder.name,
     ids: [...catalog.ids()],
     features: features
-      ? { name: features.name, vocabulary: features.vocabulary ? [...features.vocabulary] : null }
+      ? {
+          name: features.name,
+          vocabulary: features.vocabulary ? [...features.vocabulary] : null,
+          attributes: features.attributes ? [...features.attributes] : null,
+        }
       : null,
   };
   const arrays: Record<string, NamedArray> = {};
   for (const [name, array] of Object.entries(agent.store.toNamedArrays())) arrays[`weights/${name}`] = array;
   for (const [name, array] of Object.entries(features?.toNamedArrays() ?? {})) arrays[`features/${name}`] = array;
-  await storage.put(
-    KEY,
-    encodeNamedArrays(arrays, { format: FORMAT, version: String(VERSION), policy: canonicalJson(policy as JsonValue) }),
-  );
+  const metadata = { format: FORMAT, version: String(VERSION), policy: canonicalJson(policy as JsonValue) };
+  await storage.put(KEY, encodeNamedArrays(arrays, { ...metadata, digest: await arrayDigest(arrays, metadata) }));
 }
 
-/** Reads an agent's parts and maps them onto a catalogue by item id. */
+/**
+ * Reads an agent's parts and maps them onto a catalogue by item id.
+ *
+ * @throws {CheckpointError} when nothing is stored, or the file is damaged, of another version or needs an encoder or features
+ * that are not given; {@link InvalidArgumentError} when those given are not the ones it was made with.
+ */
 export async function loadPolicy(
   storage: Storage,
   given: { readonly catalog: Catalog; readonly encoder?: StateEncoder; readonly features?: ItemFeatures },
@@ -99,14 +110,24 @@ export async function loadPolicy(
       source: KEY,
     });
   const { arrays, metadata } = decodeNamedArrays(bytes, KEY);
-  if (metadata['format'] !== FORMAT) throw new CheckpointError(`${KEY}: not a policy of this library`, { source: KEY });
-  if (metadata['version'] !== String(VERSION)) {
-    throw new CheckpointError(`${KEY}: expected format version ${VERSION}, got ${metadata['version']}`, {
+  if (metadata.format !== FORMAT) throw new CheckpointError(`${KEY}: not a policy of this library`, { source: KEY });
+  if (metadata.version !== String(VERSION)) {
+    throw new CheckpointError(`${KEY}: expected format version ${VERSION}, got ${metadata.version}`, {
       source: KEY,
-      version: Number(metadata['version']),
+      version: Number(metadata.version),
     });
   }
-  const policy = parsePolicy(metadata['policy']);
+  const { digest, ...signed } = metadata;
+  if ((await arrayDigest(arrays, signed)) !== digest) {
+    throw new CheckpointError(`${KEY}: its SHA-256 does not match its content`, { source: KEY });
+  }
+  const policy = parsePolicy(metadata.policy);
+  if (given.encoder && given.encoder.name !== policy.encoder) {
+    throw new InvalidArgumentError(
+      `ActorCritic.load: expected \`encoder\` to be ${policy.encoder}, with which the policy was made, got ${given.encoder.name}`,
+      { argument: 'encoder', wanted: policy.encoder, got: given.encoder.name },
+    );
+  }
   const encoder = given.encoder ?? encoderFromName(policy.encoder);
   if (!encoder) {
     throw new CheckpointError(
@@ -126,13 +147,20 @@ export async function loadPolicy(
         .filter(([name]) => name.startsWith(prefix))
         .map(([name, array]) => [name.slice(prefix.length), array]),
     );
-  const features = given.features ?? featuresFor(policy.features, part('features/'), catalog, origin);
+  const features = featuresFor(policy.features, part('features/'), policy.ids.length, { ...given, origin });
   const options: ActorCriticOptions = { catalog, encoder, ...policy.settings, ...(features ? { features } : {}) };
   const store = initParameters(resolveModel(options).spec, new Rng(0));
   const weights = part('weights/');
   for (const name of store.names) {
     const array = weights[name];
-    if (array && ITEM_ROWS.test(name)) weights[name] = mapRows(array, origin, policy.settings.items);
+    if (!array || !ITEM_ROWS.test(name)) continue;
+    if (array.shape[0] !== policy.ids.length) {
+      throw new CheckpointError(
+        `${KEY}: expected '${name}' to have a row for each of the ${policy.ids.length} items, got ${array.shape[0]}`,
+        { source: KEY },
+      );
+    }
+    weights[name] = mapRows(array, origin, policy.settings.items);
   }
   store.loadNamedArrays(weights, KEY);
   return { options, store, change };
@@ -165,22 +193,53 @@ function changeOf(catalog: Catalog, ids: readonly string[], origin: Int32Array):
   return { kept: kept.length, added, missing, reordered };
 }
 
+/** A saved row and a given one of the same item agree on average at least this well, as cosines. */
+const SAME_SPACE = 0.9;
+
 function featuresFor(
-  saved: { readonly name: string; readonly vocabulary: readonly string[] | null } | null,
+  saved: z.output<typeof policySchema>['features'],
   arrays: Record<string, NamedArray>,
-  catalog: Catalog,
-  origin: Int32Array,
+  itemCount: number,
+  given: { readonly catalog: Catalog; readonly features?: ItemFeatures; readonly origin: Int32Array },
 ): ItemFeatures | undefined {
-  if (!saved) return undefined;
-  const before = ItemFeatures.restore({ name: saved.name, vocabulary: saved.vocabulary ?? undefined, arrays }, KEY);
-  const after = before.transform(catalog, origin);
+  if (!saved) return given.features;
+  const { name, vocabulary, attributes } = saved;
+  const parts = { name, vocabulary: vocabulary ?? undefined, attributes: attributes ?? undefined, arrays };
+  const before = ItemFeatures.restore(parts, KEY);
+  if (before.itemCount !== itemCount) {
+    throw new CheckpointError(`${KEY}: expected features of ${itemCount} items, got ${before.itemCount}`, { source: KEY });
+  }
+  if (given.features) {
+    checkSameSpace(before, given.features, given.origin);
+    return given.features;
+  }
+  const after = before.transform(given.catalog, given.origin);
   if (!after) {
     throw new CheckpointError(
-      `${KEY}: the catalogue has items the policy does not know, and its features (${saved.name}) cannot be made from text here: pass \`features\` for the whole catalogue`,
+      `${KEY}: the catalogue has items the policy does not know, and its features (${name}) cannot be made from text here: pass \`features\` for the whole catalogue`,
       { source: KEY },
     );
   }
   return after;
+}
+
+/** Learned weights read axes, and another embedding, or another catalogue's TF-IDF of the same width, has others. */
+function checkSameSpace(before: ItemFeatures, given: ItemFeatures, origin: Int32Array): void {
+  const kept = [...origin.keys()].filter((item) => (origin[item] as number) >= 0 && item < given.itemCount);
+  const dot = (a: Float32Array, b: Float32Array) => a.reduce((sum, value, f) => sum + value * (b[f] as number), 0);
+  const cosines = kept.map((item) => {
+    const row = before.row(origin[item] as number);
+    // A row of zeros says nothing of the axes.
+    return given.width === before.width ? (dot(row, row) === 0 ? 1 : dot(row, given.row(item))) : 0;
+  });
+  const mean = cosines.reduce((sum, cosine) => sum + cosine, 0) / cosines.length;
+  if (given.width === before.width && !(mean < SAME_SPACE)) return;
+  const got =
+    given.width === before.width ? `rows whose mean cosine with those is ${mean.toFixed(2)}` : `width ${given.width}`;
+  throw new InvalidArgumentError(
+    `ActorCritic.load: expected \`features\` to be made as those the policy learned with (${before.name}, width ${before.width}), got ${got}`,
+    { argument: 'features', wanted: before.name, got: given.name },
+  );
 }
 
 /** Rows by id; a new item gets a zero id row beside its text, or the mean row where ids are all there is. */

@@ -11,7 +11,7 @@ import { combineLosses } from './losses/loss.js';
 import { learnerCotangent, mixtureLogProb } from './losses/mixture-log-prob.js';
 import type { TransitionBatch } from './replay-buffer.js';
 
-/** Settings that {@link Replay} and {@link Paper} share. */
+/** Settings of `'replay'` and `'paper'`, which differ in their defaults alone. */
 export interface ReplaySettings {
   /** Transitions a minibatch, 1 to 65,536. @default 64 */
   readonly batchSize?: number;

@@ -100,7 +100,14 @@ export interface Rollout extends TransitionColumns {
    * The states reached whose value no later row of the rollout holds: those of truncated rows and of the last step, unless
    * terminated. `undefined` when there is none.
    */
-  readonly bootstrap: { readonly rows: Int32Array; readonly histories: HistoryBatch } | undefined;
+  readonly bootstrap:
+    | {
+        /** Row of the rollout of each, ascending. */
+        readonly rows: Int32Array;
+        /** The histories reached, one for each of `rows`. */
+        readonly histories: HistoryBatch;
+      }
+    | undefined;
 }
 
 /**

@@ -1,9 +1,11 @@
 import { z } from 'zod';
-import { InvalidArgumentError } from '../foundation/errors.js';
+import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
+import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import type { Catalog } from './catalog.js';
-import { TextIndex, words } from './text-index.js';
+import { TextIndex } from './text-index.js';
+import { itemTokens, TextProjection } from './text-projection.js';
 import { truncatedSvd } from './truncated-svd.js';
 
 const tfidfOptions = z.strictObject({
@@ -53,6 +55,18 @@ export interface EmbedOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Features as {@link ItemFeatures.restore} takes them: what a file held. */
+export interface SavedFeatures {
+  /** {@link ItemFeatures.name}. */
+  readonly name: string;
+  /** {@link ItemFeatures.vocabulary}. */
+  readonly vocabulary?: readonly string[] | undefined;
+  /** {@link ItemFeatures.attributes}. */
+  readonly attributes?: readonly string[] | undefined;
+  /** What {@link ItemFeatures.toNamedArrays} gave. */
+  readonly arrays: NamedArrays;
+}
+
 /** One feature row for each item of a catalogue, of unit norm (or zero, for an item that nothing is known of), so that dot products are cosines. */
 export class ItemFeatures {
   /** How the rows were made: `'tfidf'`, or the name given. */
@@ -63,12 +77,24 @@ export class ItemFeatures {
   readonly itemCount: number;
   /** `[A, F]` row-major, rows of unit l2 norm or zero. Not to be written to. */
   readonly matrix: Float32Array;
+  readonly #projection: TextProjection | undefined;
 
-  private constructor(name: string, width: number, matrix: Float32Array) {
+  private constructor(name: string, width: number, matrix: Float32Array, projection?: TextProjection) {
     this.name = name;
     this.width = width;
     this.itemCount = matrix.length / width;
     this.matrix = matrix;
+    this.#projection = projection;
+  }
+
+  /** The terms of a `tfidf`, by number, whole attribute values (`brand=3m`) among them; undefined for other features. */
+  get vocabulary(): readonly string[] | undefined {
+    return this.#projection?.vocabulary;
+  }
+
+  /** The attributes that a `tfidf` read; undefined for other features. */
+  get attributes(): readonly string[] | undefined {
+    return this.#projection?.attributes;
   }
 
   /**
@@ -76,7 +102,7 @@ export class ItemFeatures {
    *
    * Terms are the words of every attribute read (a word counts the same wherever it stands, so that a title can match a category) and, for
    * each attribute value that at least two items share, the whole value as one more term (`brand=3m`), so that equal brand or category
-   * weighs more than equal words. idf and norm are those of {@link TextIndex}. Reading and reducing 4,344 items takes one to two seconds.
+   * weighs more than equal words. idf and norm are those of `TextIndex`. Reading and reducing 4,344 items takes one to two seconds.
    *
    * @throws {InvalidArgumentError} when an attribute is unknown or no item has a word in the attributes read.
    */
@@ -94,20 +120,20 @@ export class ItemFeatures {
         { argument: 'catalog', wanted: 'items with text', got: attributes },
       );
     }
+    const { vocabulary, idf } = index;
     if (V > dimensions) {
       const width = Math.min(dimensions, index.size);
-      return new ItemFeatures(
-        'tfidf',
-        width,
-        normalised(truncatedSvd(index, width, new Rng(seed).fork('tfidf')), width),
-      );
+      const reduced = truncatedSvd(index, width, new Rng(seed).fork('tfidf'));
+      const components = rightFactor(index, reduced, width);
+      const projection = new TextProjection({ attributes, vocabulary, idf, width, components });
+      return new ItemFeatures('tfidf', width, normalised(reduced, width), projection);
     }
     const matrix = new Float32Array(index.size * V);
     for (let i = 0; i < index.size; i++) {
       const { terms, weights } = index.vector(i);
       for (let n = 0; n < terms.length; n++) matrix[i * V + (terms[n] as number)] = weights[n] as number;
     }
-    return new ItemFeatures('tfidf', V, matrix);
+    return new ItemFeatures('tfidf', V, matrix, new TextProjection({ attributes, vocabulary, idf, width: V }));
   }
 
   /**
@@ -187,6 +213,76 @@ export class ItemFeatures {
   }
 
   /**
+   * What a file must hold beside `name`, `vocabulary` and `attributes`: `matrix` `[A, F]`; for a `tfidf` also `idf` `[V]` and,
+   * where it was reduced, `components` `[V, F]`, which project the text of an item that was not there into the same space.
+   */
+  toNamedArrays(): NamedArrays {
+    const matrix: NamedArray = { shape: [this.itemCount, this.width], data: this.matrix };
+    return { matrix, ...this.#projection?.toNamedArrays() };
+  }
+
+  /**
+   * Features as they were saved.
+   *
+   * @param saved - see {@link SavedFeatures}; arrays are taken over, not copied.
+   * @param source - file or key, for messages.
+   * @throws {CheckpointError} when an array is missing, has another shape or kind, or is not finite, or rows are not of unit norm.
+   */
+  static restore(saved: SavedFeatures, source: string): ItemFeatures {
+    const { name, vocabulary, attributes, arrays } = saved;
+    const fail = (message: string) => new CheckpointError(`${source}: item features: ${message}`, { source });
+    const { shape, data } = arrays.matrix ?? { shape: [], data: undefined };
+    const width = shape[1] ?? 0;
+    if (!(data instanceof Float32Array) || shape.length !== 2 || width < 1 || data.length < width) {
+      throw fail(`expected \`matrix\` to be a Float32Array [items, width], got ${data ? `[${shape}]` : 'none'}`);
+    }
+    for (let start = 0; start < data.length; start += width) {
+      let square = 0;
+      for (let f = 0; f < width; f++) square += (data[start + f] as number) ** 2;
+      if (Math.abs(square - 1) < 1e-3 || square === 0) continue;
+      throw fail(`expected row ${start / width} of \`matrix\` to have norm 1 or 0, got ${Math.sqrt(square)}`);
+    }
+    if ((vocabulary === undefined) !== (attributes === undefined)) {
+      throw fail('expected `vocabulary` and `attributes` together, or neither');
+    }
+    const projection =
+      vocabulary && attributes ? TextProjection.restore({ attributes, vocabulary, width, arrays }, fail) : undefined;
+    return new ItemFeatures(name, width, data, projection);
+  }
+
+  /**
+   * The features of another catalogue in the same space: items that were there keep their rows, new items of a `tfidf` are
+   * projected from their text (words that no item had before count nothing).
+   *
+   * @param catalog - the other catalogue; borrowed.
+   * @param origin - `[catalog.size]`, where each of its items was here, -1 for a new one.
+   * @returns undefined where there are new items and these features cannot be made from text here (a matrix, an embedding).
+   * @throws {InvalidArgumentError} when `origin` does not fit, or the catalogue lacks an attribute that was read and has new items.
+   */
+  transform(catalog: Catalog, origin: Int32Array): ItemFeatures | undefined {
+    if (origin.length !== catalog.size || origin.some((old) => old < -1 || old >= this.itemCount)) {
+      const wanted = `${catalog.size} item indices from -1 to ${this.itemCount - 1}`;
+      throw refusal('origin', wanted, origin, `got ${origin.length} numbers`);
+    }
+    const { width, matrix } = this;
+    const projection = this.#projection;
+    if (!projection && origin.includes(-1)) return undefined;
+    const rows = new Float64Array(origin.length * width);
+    const added: number[] = [];
+    for (const [item, old] of origin.entries()) {
+      if (old < 0) added.push(item);
+      else rows.set(matrix.subarray(old * width, (old + 1) * width), item * width);
+    }
+    if (projection && added.length > 0) projection.project(catalog, added, rows);
+    const out = normalised(rows, width);
+    // To the bit: a kept row is not normalised a second time.
+    for (const [item, old] of origin.entries()) {
+      if (old >= 0) out.set(matrix.subarray(old * width, (old + 1) * width), item * width);
+    }
+    return new ItemFeatures(this.name, width, out, projection);
+  }
+
+  /**
    * Row of item i, `[F]`: a view, not a copy.
    * @throws {InvalidArgumentError} when i is out of range.
    */
@@ -210,21 +306,29 @@ export class ItemFeatures {
   }
 }
 
-function itemTokens(catalog: Catalog, attributes: readonly string[]): string[][] {
-  const tokens = Array.from({ length: catalog.size }, (): string[] => []);
-  for (const name of attributes) {
-    const perItem = tokens.map((_, i) => words(catalog.attribute(i, name)));
-    const wholes = perItem.map((list) => `${name}=${list.join(' ')}`);
-    const shared = new Map<string, number>();
-    for (const whole of wholes) shared.set(whole, (shared.get(whole) ?? 0) + 1);
-    for (const [i, list] of perItem.entries()) {
-      const row = tokens[i] as string[];
-      for (const word of list) row.push(word);
-      const whole = wholes[i] as string;
-      if (list.length > 0 && (shared.get(whole) as number) > 1) row.push(whole);
+/**
+ * Right factor V of the SVD whose left one `reduced` = U S is given, `[V, width]`: V = X' (U S) S^-2, so that a new sparse row x
+ * has the reduced row x V. A column of no strength is zero.
+ */
+function rightFactor(index: TextIndex, reduced: Float64Array, width: number): Float32Array {
+  const { offsets, terms, weights } = index;
+  const squares = new Float64Array(width);
+  for (let i = 0; i < reduced.length; i++)
+    squares[i % width] = (squares[i % width] as number) + (reduced[i] as number) ** 2;
+  const sums = new Float64Array(index.vocabulary.length * width);
+  for (let n = 0; n < index.size; n++) {
+    for (let e = offsets[n] as number; e < (offsets[n + 1] as number); e++) {
+      const to = (terms[e] as number) * width;
+      for (let k = 0; k < width; k++) {
+        sums[to + k] = (sums[to + k] as number) + (weights[e] as number) * (reduced[n * width + k] as number);
+      }
     }
   }
-  return tokens;
+  const strongest = squares.reduce((most, square) => Math.max(most, square), 0);
+  return Float32Array.from(sums, (sum, i) => {
+    const square = squares[i % width] as number;
+    return square > 1e-12 * strongest ? sum / square : 0;
+  });
 }
 
 function normalised(matrix: Float64Array, width: number): Float32Array {

@@ -8,15 +8,17 @@ import { Catalog, type Item, type ItemIndex } from './catalog.js';
 const D = 8;
 const STYLES = 10;
 const LIKED = 3;
+/** Of the Dirichlet that mixes a user's liked items: at 1 one of them dominates, and which one no history tells. */
+const CONCENTRATION = 4;
 /** Weights of an item's vector, and of the base utility (environments.md, section 4). */
 const BRAND_WEIGHT = 0.6;
-const STYLE_WEIGHT = 0.8;
-const VECTOR_NOISE = 0.3;
+const STYLE_WEIGHT = 0.5;
+const VECTOR_NOISE = 0.15;
 const TASTE = 4.4;
 const POPULARITY = 0.35;
-const NOISE = 0.5;
+const NOISE = 0.3;
 /** Share of a category's items that are of one of its own two brands; the others' brand is any. */
-const OWN_BRAND = 0.8;
+const OWN_BRAND = 0.95;
 /** What (a, b) are solved for: the mean reward, and the mean of each user's best TOP items. */
 const MEAN_REWARD = 0.4;
 const TOP_REWARD = 4.6;
@@ -91,13 +93,14 @@ export class SyntheticData {
     this.b = b;
   }
 
-  /** Draws a user: three distinct items, uniform, and their Dirichlet(1, 1, 1) mix, normalised. Depends on `rng` alone. */
+  /** Draws a user: three distinct items, uniform, and their Dirichlet(4, 4, 4) mix, normalised. Depends on `rng` alone. */
   drawUser(rng: Rng): SyntheticUser {
     const liked = rng.sample(this.catalog.size, LIKED);
     const vector = new Float32Array(D);
-    // Exponential draws, normalised, are a flat Dirichlet; the scale cancels as the vector is normalised too.
+    // Gamma draws, normalised, are a Dirichlet, and a sum of exponentials is a gamma; the scale cancels as the vector is normalised too.
     for (const item of liked) {
-      const share = -Math.log(1 - rng.uniform());
+      let share = 0;
+      for (let k = 0; k < CONCENTRATION; k++) share -= Math.log(1 - rng.uniform());
       for (let d = 0; d < D; d++) vector[d] = (vector[d] as number) + share * (this.vectors[item * D + d] as number);
     }
     return { vector: unit(vector), liked };

@@ -161,8 +161,8 @@ async function load(name: BackendName, options: BackendOptions): Promise<void> {
     // A variable, so that neither the compiler nor a bundler looks for the optional package.
     await import(/* @vite-ignore */ /* webpackIgnore: true */ specifier);
   } catch (cause) {
-    const code = (cause as { code?: unknown } | null)?.code;
-    const isMissing = code === 'ERR_MODULE_NOT_FOUND' && messageOf(cause).includes(specifier);
+    // Loaders word it differently, but all quote the specifier; a package that lacks its addon quotes a path.
+    const isMissing = [`'${specifier}'`, `"${specifier}"`].some((quoted) => messageOf(cause).includes(quoted));
     if (isMissing || !isNode()) {
       const install = `npm install ${specifier}`;
       throw new BackendError(`The ${name} backend needs ${specifier}, which is not installed: run \`${install}\``, {

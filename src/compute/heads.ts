@@ -5,22 +5,23 @@ import type { ModelSpec } from './model.js';
 import type { ScoringCall } from './scoring-call.js';
 import { featureRows, type Tower } from './tower.js';
 
-/** Added to the score of an excluded item: exp of it is exactly 0 in float32, and 0 times it is 0. */
-const EXCLUDED = -1e30;
+/** The score of an excluded item: exp of it is exactly 0 in float32, 0 times it is 0, and no usable temperature makes it infinite. */
+const EXCLUDED = -1e20;
 
 /** Scores of all items, `[B, A]`: states times the head's table, plus bias, history features and mask. */
 export class FullHead {
   readonly #tower: Tower;
   readonly #table: () => tf.Tensor2D;
   readonly #isTransposed: boolean;
-  readonly #offset: tf.Tensor2D;
+  readonly #offset: tf.Tensor2D | undefined;
+  readonly #bias: tf.Tensor1D;
   #scores: tf.Tensor2D | undefined;
 
   /**
    * Makes the leaves.
    *
    * @param differentiable - false lets it use a table that is kept, transposed, as long as the parameters stay.
-   * @param isMasked - whether excluded items get a score of about -1e30.
+   * @param isMasked - whether excluded items get a score of about -1e20.
    */
   constructor(
     leaves: Leaves,
@@ -35,16 +36,24 @@ export class FullHead {
     this.#table = options.differentiable
       ? table
       : () => leaves.tensors.derived(`${head}/table`, () => tf.transpose(table())) as tf.Tensor2D;
-    this.#offset = fullOffset(leaves, spec, call, head, options.isMasked);
+    this.#bias = leaves.tensors.get(`${head}/bias`) as tf.Tensor1D;
+    // Without a tape, and with nothing but the bias to add, the product adds it on the way.
+    const isPlain =
+      !options.differentiable && call.planes === undefined && !(options.isMasked && call.excluded !== undefined);
+    this.#offset = isPlain ? undefined : fullOffset(leaves, spec, call, head, options.isMasked);
   }
 
   /** The scores, computed once. */
   scores(): tf.Tensor2D {
-    this.#scores ??= tf.add<tf.Tensor2D>(
-      tf.matMul(this.#tower.states(), this.#table(), false, !this.#isTransposed),
-      this.#offset,
-    );
+    this.#scores ??= this.#compute();
     return this.#scores;
+  }
+
+  #compute(): tf.Tensor2D {
+    const a = this.#tower.states();
+    const b = this.#table();
+    if (this.#offset === undefined) return tf.fused.matMul({ a, b, bias: this.#bias }) as tf.Tensor2D;
+    return tf.add<tf.Tensor2D>(tf.matMul(a, b, false, !this.#isTransposed), this.#offset);
   }
 }
 

@@ -15,7 +15,14 @@ export interface Want {
    * Raw scores of listed items, neither masked nor divided by the temperature: `items` is `[B, width]`, row-major. In
    * the actor's head the index A (= `itemCount`) means None, whose score is the scalar `actor/none`.
    */
-  readonly scoresOf?: { readonly head: Head; readonly items: Int32Array; readonly width: number };
+  readonly scoresOf?: {
+    /** Whose scores. */
+    readonly head: Head;
+    /** Item indices, `[B, width]`. */
+    readonly items: Int32Array;
+    /** Items a row, >= 1. */
+    readonly width: number;
+  };
   /** max over the unmasked items of the head's scores (the actor's are not divided by the temperature). */
   readonly maxScore?: Head;
   /** E_pi[Q] = sum over items of pi(a|s) Q(s, a), under mask and temperature; needs `critic: 'action'`. */
@@ -44,12 +51,12 @@ export interface ScoreArrays {
 
 /** The names of {@link ScoreArrays} that a given {@link Want} asks for. */
 export type AskedFor<W extends Want> =
-  | (W extends { readonly logProbOf: Int32Array } ? 'logProb' : never)
-  | (W extends { readonly scoresOf: object } ? 'scores' : never)
-  | (W extends { readonly maxScore: Head } ? 'maxScore' : never)
-  | (W extends { readonly expectedScore: true } ? 'expectedScore' : never)
-  | (W extends { readonly entropy: true } ? 'entropy' : never)
-  | (W extends { readonly value: true } ? 'value' : never);
+  | (W extends Required<Pick<Want, 'logProbOf'>> ? 'logProb' : never)
+  | (W extends Required<Pick<Want, 'scoresOf'>> ? 'scores' : never)
+  | (W extends Required<Pick<Want, 'maxScore'>> ? 'maxScore' : never)
+  | (W extends Required<Pick<Want, 'expectedScore'>> ? 'expectedScore' : never)
+  | (W extends Required<Pick<Want, 'entropy'>> ? 'entropy' : never)
+  | (W extends Required<Pick<Want, 'value'>> ? 'value' : never);
 
 /** What `forward` gives: exactly the numbers asked for. */
 export type Scores<W extends Want = Want> = Readonly<Partial<ScoreArrays>> & Readonly<Pick<ScoreArrays, AskedFor<W>>>;

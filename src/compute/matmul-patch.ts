@@ -21,7 +21,8 @@ const originals = new Map<string, tf.KernelConfig>();
  * Puts faster matrix products in tfjs-wasm's place. tfjs-wasm takes its fast path (XNNPACK) only when neither operand
  * is transposed and the batch is 1; every gradient of a matrix product has a transposed operand and goes through a
  * plain loop. The patch transposes first and then takes the fast path. Batched products (attention) are left alone:
- * they are too small to gain.
+ * they are too small to gain. (The patch also mends the fused product: tfjs-wasm's plain loop clamps before it adds the
+ * bias, so a transposed product with bias and relu comes out wrong.)
  *
  * Called by {@link useBackend} only. Idempotent; {@link removeMatMulPatch} undoes it.
  *

@@ -7,7 +7,7 @@ import { ParameterStore } from './parameter-store.js';
 import type { NamedParameter, StateEncoder } from './state-encoder.js';
 
 /**
- * What the model is: encoder, item representation and heads. Its parameters are made by {@link initParameters}.
+ * What the model is: encoder, item representation and heads. Its parameters are made by `initParameters`.
  *
  * With s_b the state of row b, e_a the item vector the encoder reads, f_a the features of item a and phi the history
  * features:

@@ -108,8 +108,12 @@ export class Adam {
       const rate = (this.#learningRate * this.#multiplierOf(name)) / firstCorrection;
       for (let i = 0; i < data.length; i++) {
         const g = (gradient[i] as number) * scale;
-        const m = beta1 * (first[i] as number) + (1 - beta1) * g;
-        const v = beta2 * (second[i] as number) + (1 - beta2) * g * g;
+        const m0 = first[i] as number;
+        const v0 = second[i] as number;
+        // Rows of a table that no batch has touched: skipping them changes no bit.
+        if (g === 0 && m0 === 0 && v0 === 0) continue;
+        const m = beta1 * m0 + (1 - beta1) * g;
+        const v = beta2 * v0 + (1 - beta2) * g * g;
         first[i] = m;
         second[i] = v;
         data[i] = (data[i] as number) - (rate * m) / (Math.sqrt(v / secondCorrection) + epsilon);

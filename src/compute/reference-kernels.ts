@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs';
 import { DisposedError, InvalidArgumentError } from '../foundation/errors.js';
 import { requireBackend } from './backend.js';
 import { Categorical } from './categorical.js';
-import { gatherRows } from './gather-rows.js';
 import { FullHead, ListHead, ValueHead } from './heads.js';
 import type { HistoryBatch } from './history-batch.js';
 import type {
@@ -21,13 +20,16 @@ import { Leaves, ParameterTensors } from './leaves.js';
 import { checkModelSpec, type ModelSpec } from './model.js';
 import { Adam } from './optimiser.js';
 import type { ParameterStore } from './parameter-store.js';
+import { policyOutputs } from './policy-outputs.js';
 import { checkWant, type ScoringCall, scoringCall } from './scoring-call.js';
 import { Tower, type TowerName } from './tower.js';
 
 type Output = keyof ScoreArrays;
 
 /** The order in which the outputs of a pass are laid end to end. */
-const OUTPUTS: readonly Output[] = ['logProb', 'scores', 'expectedScore', 'entropy', 'value', 'maxScore'];
+const OUTPUTS: readonly Output[] = ['logProb', 'entropy', 'expectedScore', 'scores', 'value', 'maxScore'];
+/** Those that come from the policy's distribution, in the order of {@link policyOutputs}. */
+const POLICY_OUTPUTS: readonly Output[] = ['logProb', 'entropy', 'expectedScore'];
 
 interface LastForward {
   readonly call: ScoringCall;
@@ -198,7 +200,9 @@ export class ReferenceKernels implements Kernels {
     // Q is data: when differentiating it is computed here, before the tape starts, from leaves of its own.
     const needsQ = names.includes('expectedScore');
     const q = needsQ && differentiable ? this.#criticScores(call) : undefined;
-    const outputs = names.map((name) => heads.output(name, want, q));
+    const ofPolicy = names.filter((name) => POLICY_OUTPUTS.includes(name));
+    const outputs: (() => tf.Tensor1D)[] = ofPolicy.length > 0 ? [heads.policy(ofPolicy, want, q)] : [];
+    for (const name of names) if (!ofPolicy.includes(name)) outputs.push(heads.output(name, want));
     return {
       leaves,
       compute: () => {
@@ -217,38 +221,32 @@ export class ReferenceKernels implements Kernels {
 class Heads {
   readonly #towers = new Map<TowerName, Tower>();
   readonly #full = new Map<Head, FullHead>();
-  readonly #logPolicy: () => tf.Tensor2D;
-  readonly #policy: () => tf.Tensor2D;
 
   constructor(
     private readonly leaves: Leaves,
     private readonly spec: ModelSpec,
     private readonly call: ScoringCall,
     private readonly differentiable: boolean,
-  ) {
-    this.#logPolicy = once(() => {
-      const logits = this.full('actor').scores();
-      return tf.logSoftmax(call.temperature === 1 ? logits : tf.mul<tf.Tensor2D>(logits, 1 / call.temperature));
-    });
-    this.#policy = once(() => tf.exp(this.#logPolicy()));
+  ) {}
+
+  /** Makes the leaves of the outputs of the policy's distribution; the function it returns computes them end to end. */
+  policy(names: readonly Output[], want: Want, q: tf.Tensor2D | undefined): () => tf.Tensor1D {
+    const { temperature } = this.call;
+    const actor = this.full('actor');
+    const critic = names.includes('expectedScore') && q === undefined ? this.full('critic') : undefined;
+    return () => {
+      const logits = actor.scores();
+      return policyOutputs(temperature === 1 ? logits : tf.mul<tf.Tensor2D>(logits, 1 / temperature), {
+        logProbOf: names.includes('logProb') ? want.logProbOf : undefined,
+        entropy: names.includes('entropy'),
+        expected: names.includes('expectedScore') ? (q ?? critic?.scores()) : undefined,
+      });
+    };
   }
 
-  /** Makes the leaves of one output; the function it returns computes it. */
-  output(name: Output, want: Want, q: tf.Tensor2D | undefined): () => tf.Tensor1D {
+  /** Makes the leaves of one other output; the function it returns computes it. */
+  output(name: Output, want: Want): () => tf.Tensor1D {
     switch (name) {
-      case 'logProb': {
-        this.full('actor');
-        const places = (want.logProbOf as Int32Array).map((item, row) => row * this.spec.itemCount + item);
-        return () => tf.reshape(gatherRows(tf.reshape(this.#logPolicy(), [-1, 1]), tf.tensor1d(places, 'int32')), [-1]);
-      }
-      case 'entropy':
-        this.full('actor');
-        return () => tf.neg(tf.sum<tf.Tensor1D>(tf.mul(this.#policy(), this.#logPolicy()), 1));
-      case 'expectedScore': {
-        this.full('actor');
-        const scores = q === undefined ? this.full('critic') : undefined;
-        return () => tf.sum(tf.mul(this.#policy(), q ?? (scores as FullHead).scores()), 1);
-      }
       case 'scores': {
         const list = want.scoresOf as NonNullable<Want['scoresOf']>;
         const head = new ListHead(this.leaves, this.spec, this.call, list, this.tower(list.head));
@@ -258,7 +256,7 @@ class Heads {
         const head = new ValueHead(this.leaves, this.spec, this.tower('critic'));
         return () => head.values();
       }
-      case 'maxScore': {
+      default: {
         const head = this.full(want.maxScore as Head);
         return () => tf.max(head.scores(), 1);
       }
@@ -294,14 +292,6 @@ function download(compute: () => tf.Tensor): Float32Array {
     values = compute().dataSync() as Float32Array;
   });
   return values as Float32Array;
-}
-
-function once<T>(make: () => T): () => T {
-  let made: T | undefined;
-  return () => {
-    made ??= make();
-    return made;
-  };
 }
 
 function isAsked(want: Want, name: Output): boolean {

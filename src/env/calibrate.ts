@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { sigmoidReward } from './reward-model.js';
 
-/** What {@link calibrate} aims at. */
+/** What {@link calibrateReward} aims at. */
 export interface CalibrationTarget {
   /** Mean reward of all items over all states: what a random policy gets a step, above 0. */
   readonly mean: number;
@@ -11,7 +11,7 @@ export interface CalibrationTarget {
   readonly bestCount?: number;
 }
 
-/** What {@link calibrate} found. */
+/** What {@link calibrateReward} found. */
 export interface Calibration {
   /** Steepness. */
   readonly a: number;
@@ -24,8 +24,8 @@ export interface Calibration {
 }
 
 /** Logits are pooled into this many bins: an evaluation costs as many sigmoids, however many items there are. */
-const BINS = 8192;
-const ROUNDS = 60;
+const BINS = 4096;
+const ROUNDS = 40;
 
 /**
  * Finds `r = 5 sigmoid(a (logit - b))` with a wanted mean and a wanted best (environments.md section 3): for each a, b is solved

@@ -44,8 +44,8 @@ export const temperRuleSchema = z.strictObject({
 
 /**
  * The calibration of environments.md section 3: T0 11, -0.9 or -2.1 around r = 0.5, leave below 1; an item of whose category two
- * or more of the last four items were costs at least 1.5. That the four are those *before* the new item is our reading: it alone
- * gives the measured lengths of the greedy planner.
+ * or more of the last four items were costs at least 1.5. That the four are those *before* the new item is our reading: the
+ * other one (the new item among the four) ends a greedy planner's episodes well before the lengths given there.
  */
 export const INDUSTRY_TEMPER: TemperRule = {
   start: 11,

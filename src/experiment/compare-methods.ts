@@ -5,6 +5,7 @@ import { CountingBanditPolicy } from '../agent/counting-bandit-policy.js';
 import { PopularityPolicy } from '../agent/popularity-policy.js';
 import { RandomPolicy } from '../agent/random-policy.js';
 import { ItemFeatures } from '../catalog/item-features.js';
+import type { JsonValue } from '../foundation/json.js';
 import { Rng } from '../foundation/rng.js';
 import type { Schedule } from '../foundation/schedules.js';
 import { prefixedStorage, type Storage } from '../foundation/storage.js';
@@ -12,6 +13,7 @@ import { mean } from '../metrics/statistics.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
 import { type AdaptAlgorithm, adapt } from '../train/adapt.js';
 import { type PretrainAlgorithm, pretrain } from '../train/pretrain.js';
+import type { TrainingProgress } from '../train/training-events.js';
 import { type CardRow, worldCard } from '../world/card.js';
 import { type World, worldStarts } from '../world/world.js';
 import { Measurements } from './measurements.js';
@@ -26,6 +28,8 @@ export interface ComparisonProgress {
   readonly seed: number;
   /** Share of the whole comparison that is done, 0 to 1. */
   readonly done: number;
+  /** Where the method's training stands, while it trains. */
+  readonly training?: TrainingProgress;
 }
 
 /** Options of {@link compareMethods}. */
@@ -64,8 +68,10 @@ export interface ComparisonOptions {
   readonly seeds: readonly number[];
   /** Where measurements and checkpoints go: an interrupted comparison goes on from there. @default nowhere */
   readonly storage?: Storage | undefined;
-  /** Told before each piece of work. */
+  /** Told before each piece of work, and about every second of training. */
   readonly onProgress?: (progress: ComparisonProgress) => void;
+  /** Told of what is odd but no error, such as a damaged checkpoint that was passed over. */
+  readonly onWarning?: (message: string) => void;
   /** Stops the comparison. */
   readonly signal?: AbortSignal;
 }
@@ -82,8 +88,12 @@ export interface Comparison {
   readonly fusedShare: number;
 }
 
-/** Learning methods of one seed, for the share of work done. */
-const PIECES = 6;
+/** The pieces of one seed's work, each with the share of the time that has gone when it begins. */
+const PIECES = { random: 0, ialp: 0.06, ialpShuffledOracle: 0.16, scratch: 0.26, fineTune: 0.48, mixture: 0.7 } as const;
+/** The card comes last: this share of the whole. */
+const CARD_SHARE = 0.03;
+type Piece = keyof typeof PIECES;
+type Report = (piece: Piece, training?: TrainingProgress) => void;
 
 /** Lines of the charts; an online method starts where the policy that it was given stands. */
 const CURVES = [
@@ -102,16 +112,21 @@ const CURVES = [
  */
 export async function compareMethods(options: ComparisonOptions): Promise<Comparison> {
   const { world, seeds, episodes, storage, signal } = options;
-  const measurements = await Measurements.open({ world, split: 'test', episodes, storage, signal });
+  const measurements = await Measurements.open({ world, split: 'test', episodes, storage, signal, run: identityOf(options) });
   const fused: number[] = [];
   for (const [index, seed] of seeds.entries()) {
-    const report = (method: Method, piece: number) => {
+    const report: Report = (method, training) => {
       signal?.throwIfAborted();
-      options.onProgress?.({ method, seed, done: (index + piece / PIECES) / seeds.length });
+      const begins = Object.values(PIECES);
+      const ends = begins[begins.indexOf(PIECES[method]) + 1] ?? 1;
+      const share = training ? training.steps / training.totalSteps : 0;
+      const ofSeed = PIECES[method] + (ends - PIECES[method]) * share;
+      const done = ((index + ofSeed) / seeds.length) * (1 - CARD_SHARE);
+      options.onProgress?.({ method, seed, done, ...(training ? { training } : {}) });
     };
     fused.push(...(await measureSeed(options, measurements, seed, report)));
   }
-  options.onProgress?.({ method: 'card', seed: seeds[0] as number, done: 1 - 0.2 / (PIECES * seeds.length) });
+  options.onProgress?.({ method: 'card', seed: seeds[0] as number, done: 1 - CARD_SHARE });
   const card = await worldCard(world, { split: 'test', episodes, seeds, ...(signal ? { signal } : {}) });
   const truth = card.find(({ policy }) => policy === 'oraclePersonal') ?? card.find(({ policy }) => policy === 'beam');
   return {
@@ -127,22 +142,28 @@ async function measureSeed(
   options: ComparisonOptions,
   measurements: Measurements,
   seed: number,
-  report: (method: Method, piece: number) => void,
+  report: Report,
 ): Promise<number[]> {
   const { world, steps, lanes, calls, algorithm, alpha } = options;
   const fused: number[] = [];
-  const signal = options.signal ? { signal: options.signal } : {};
-  const storage = (run: string) => (options.storage ? { storage: prefixedStorage(options.storage, `seed-${seed}/${run}`) } : {});
+  const hooks = (method: Piece) => ({
+    // A stop while a policy is measured falls back to the checkpoint before: one every epoch, so that little is repeated.
+    checkpointEvery: options.stepsPerEpoch,
+    ...(options.storage ? { storage: prefixedStorage(options.storage, `seed-${seed}/${method}`) } : {}),
+    ...(options.onProgress ? { onProgress: (training: TrainingProgress) => report(method, training) } : {}),
+    ...(options.onWarning ? { onWarning: options.onWarning } : {}),
+    ...(options.signal ? { signal: options.signal } : {}),
+  });
   const still = { seed, steps: 0, updates: 0, oracleCalls: 0, algorithm: 'none' as const };
 
-  report('random', 0);
+  report('random');
   const now = () => ({ ...still, began: Date.now() });
   await measurements.measure('random', new RandomPolicy({ itemCount: world.catalog.size }), now());
   await measurements.measure('popularity', new PopularityPolicy(world.popularity), now());
   await measurements.measure('content', new ContentPolicy(ItemFeatures.tfidf(world.catalog)), now());
   await measureBandit(options, measurements, seed);
 
-  report('ialp', 0.5);
+  report('ialp');
   using untrained = new ActorCritic(options.agent(seed));
   await measurements.measure('untrained', untrained, now());
   const starts = startsOf(world, options.starts, seed);
@@ -155,8 +176,7 @@ async function measureSeed(
       starts,
       budget: { calls },
       seed,
-      ...storage(method),
-      ...signal,
+      ...hooks(method),
       ...(options.pretrainAlgorithm ? { algorithm: options.pretrainAlgorithm } : {}),
     });
     fused.push(result.fusedShare);
@@ -166,7 +186,7 @@ async function measureSeed(
   };
   const { agent: given, at: pretraining } = await pretrained('ialp', options.oracle(seed));
   using theta = given;
-  report('ialpShuffledOracle', 1);
+  report('ialpShuffledOracle');
   (await pretrained('ialpShuffledOracle', options.shuffledOracle(seed))).agent.dispose();
   using wrong = wrongSign(theta);
   await measurements.measure('wrongSign', wrong, pretraining);
@@ -195,23 +215,33 @@ async function measureSeed(
           began,
         });
       },
-      ...storage(method),
-      ...signal,
+      ...hooks(method),
     });
     fused.push(result.fusedShare);
     result.policy.dispose();
   };
-  report('scratch', 2);
+  report('scratch');
   await online('scratch', untrained);
-  report('fineTune', 3);
+  report('fineTune');
   await online('fineTune', theta);
-  report('mixture', 4.3);
+  report('mixture');
   await online('mixture', theta);
   return fused;
 }
 
+/** All that the numbers depend on beside the world: kept measurements of another comparison are refused. */
+function identityOf(options: ComparisonOptions): Readonly<Record<string, JsonValue>> {
+  const { calls, starts, pretrainAlgorithm, algorithm, alpha, handoverEntropy, steps, lanes, seeds } = options;
+  const { encoder, catalog: _, features: __, ...agent } = options.agent(0);
+  return {
+    ...{ calls, starts, algorithm: algorithm as JsonValue, alpha: alpha.toJSON(), steps, lanes, seeds: [...seeds] },
+    ...{ agent: agent as unknown as JsonValue, encoder: encoder.name, handoverEntropy: handoverEntropy ?? null },
+    pretrainAlgorithm: (pretrainAlgorithm as JsonValue | undefined) ?? null,
+  };
+}
+
 /** Users' beginnings of the train split, as item ids: whom a team may imagine before it meets anyone. */
-function startsOf(world: World, count: number, seed: number) {
+export function startsOf(world: World, count: number, seed: number) {
   const { histories, contexts } = worldStarts(world, { split: 'train', count, seed });
   return histories.map((history, i) => ({
     history: Array.from(history, (item) => world.catalog.id(item)),

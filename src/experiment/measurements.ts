@@ -3,7 +3,7 @@ import { ActorCritic } from '../agent/actor-critic.js';
 import { MixturePolicy } from '../agent/mixture-policy.js';
 import type { Policy } from '../agent/policy.js';
 import { InvalidDataError } from '../foundation/errors.js';
-import type { JsonValue } from '../foundation/json.js';
+import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { JsonlLog } from '../foundation/jsonl.js';
 import type { Storage } from '../foundation/storage.js';
 import { evaluate } from '../metrics/evaluate.js';
@@ -56,8 +56,12 @@ export interface MeasurementOptions {
   readonly split: WorldSplit;
   /** Episodes of one measurement. */
   readonly episodes: number;
+  /** Softmax temperature of the policies, > 0. @default 1 */
+  readonly temperature?: number | undefined;
   /** Where measurements are kept as they are made, so that an interrupted run repeats none. */
   readonly storage?: Storage | undefined;
+  /** What the run is, beside world, split and episodes: kept measurements of another run are refused. @default null */
+  readonly run?: Readonly<Record<string, JsonValue>> | undefined;
   /** Stops between steps. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -81,16 +85,21 @@ export class Measurements {
   /**
    * Begins, or goes on with what the storage holds.
    *
-   * @throws {InvalidDataError} when the storage holds measurements of another world or something else.
+   * @throws {InvalidDataError} when the storage holds measurements of another run or something else.
    */
   static async open(options: MeasurementOptions): Promise<Measurements> {
     if (!options.storage) return new Measurements(options, undefined, []);
     const log = new JsonlLog(options.storage, KEY);
     const [header, ...records] = (await log.open()).records;
-    const own: JsonValue = { world: await options.world.fingerprint(), split: options.split, episodes: options.episodes };
+    const { split, episodes, temperature = 1, run = null } = options;
+    const own: JsonValue = { world: await options.world.fingerprint(), split, episodes, temperature, run };
     if (header === undefined) await log.append(own);
-    else if (JSON.stringify(header) !== JSON.stringify(own)) {
-      throw new InvalidDataError('measurements of another world, split or number of episodes: use another folder', { source: KEY, line: 1 });
+    else if (canonicalJson(header) !== canonicalJson(own)) {
+      const differing = differingFields(header, own).join(', ');
+      throw new InvalidDataError(
+        `these measurements belong to a run with another ${differing}; use another folder, or the same options to go on`,
+        { source: KEY, line: 1 },
+      );
     }
     const measured = records.map((record, i) => {
       const parsed = measuredSchema.safeParse(record);
@@ -103,12 +112,13 @@ export class Measurements {
   /** Plays whole episodes with a policy, sampled and argmax; a measurement that is on record is not made again. */
   async measure(method: Method, policy: Policy, at: MeasuredAt): Promise<void> {
     if (this.has(method, at)) return;
-    const { world, split, episodes, signal } = this.#options;
+    const { world, split, episodes, temperature = 1, signal } = this.#options;
     const rows = await evaluate({
       policies: { [method]: policy },
       env: world.batchEnv({ split, size: Math.min(episodes, LANES), seed: at.seed }),
       episodes,
       seeds: [at.seed],
+      temperature,
       ...(signal ? { signal } : {}),
     });
     const { began, ...facts } = at;
@@ -130,7 +140,7 @@ export class Measurements {
 
   /** One row for each method, steps and mode, by method in the order first measured: means over seeds. */
   rows(): RunRow[] {
-    const { world, split } = this.#options;
+    const { world, split, temperature = 1 } = this.#options;
     return this.#groups().map((group) => {
       const first = group[0] as Measured;
       const [total, steps] = [spreadOf(group, 'return'), spreadOf(group, 'length')];
@@ -141,7 +151,7 @@ export class Measurements {
         method: first.method,
         algorithm: first.algorithm,
         mode: first.mode,
-        temperature: first.sha256 === null ? null : 1,
+        temperature: first.sha256 === null ? null : temperature,
         steps: first.steps,
         updates: first.updates,
         oracleCalls: first.oracleCalls,
@@ -193,6 +203,18 @@ export class Measurements {
       return order(one.method) - order(other.method) || one.steps - other.steps || MODES.indexOf(one.mode) - MODES.indexOf(other.mode);
     });
   }
+}
+
+/** Names of the fields in which two headers differ, those of `run` without its name before them. */
+function differingFields(was: JsonValue, is: JsonValue): string[] {
+  const fields = (header: JsonValue): Record<string, JsonValue> => {
+    const isRecord = typeof header === 'object' && header !== null && !Array.isArray(header);
+    const { run = null, ...own } = isRecord ? (header as Record<string, JsonValue>) : { header };
+    return { ...own, ...(run === null ? {} : (run as Record<string, JsonValue>)) };
+  };
+  const [before, now] = [fields(was), fields(is)];
+  const names = [...new Set([...Object.keys(before), ...Object.keys(now)])];
+  return names.filter((name) => canonicalJson(before[name] ?? null) !== canonicalJson(now[name] ?? null));
 }
 
 /** Over seeds where there are several; else over the episodes of the one. */

@@ -6,6 +6,7 @@ import { type Env, liftEnv } from '../env/env.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
+import { Turns } from '../foundation/turns.js';
 import { confidenceInterval, mean } from './statistics.js';
 
 /** How a policy acts while it is evaluated: it draws from its distribution, or takes the most probable item. */
@@ -141,6 +142,7 @@ async function playEpisodes(env: BatchEnv, policy: Policy, options: PlayOptions)
   const steps = new Int32Array(lanes);
   const ended = new Uint8Array(lanes);
   const mask = env.noRepeat ? { noRepeat: true } : {};
+  const turns = new Turns();
   for (let round = 0; returns.length < episodes; round++) {
     // A seed for each round, so that every policy meets the same episodes however early lanes ended in the round before.
     await env.reset({ seed: new Rng(seed).fork(round).nonZeroSeed() });
@@ -149,6 +151,7 @@ async function playEpisodes(env: BatchEnv, policy: Policy, options: PlayOptions)
     ended.fill(0);
     const counted = Math.min(lanes, episodes - returns.length);
     for (let left = counted; left > 0; ) {
+      await turns.give();
       signal?.throwIfAborted();
       const decision = policy.act(env.histories(), { mode, uniforms: rng.uniforms(lanes), mask, temperature });
       const actions = decision.actions.map((action, b) => (ended[b] ? IDLE : action));

@@ -6,6 +6,7 @@ import { MixturePolicy } from '../agent/mixture-policy.js';
 import { Ppo, type PpoSettings } from '../agent/ppo.js';
 import { paper, type ReplaySettings, replay } from '../agent/replay-a2c.js';
 import { ReplayBuffer } from '../agent/replay-buffer.js';
+import { ensureBackend } from '../compute/backend.js';
 import { type BatchEnv, isBatchEnv } from '../env/batch-env.js';
 import { type Env, liftEnv } from '../env/env.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
@@ -16,15 +17,25 @@ import { asSchedule, linearSchedule, type Schedule } from '../foundation/schedul
 import type { Storage } from '../foundation/storage.js';
 import { EnvironmentSource } from './environment-source.js';
 import { softenToEntropy } from './handover.js';
-import { hookSchemas, instance } from './pretrain.js';
+import { featuresHash, hookSchemas, instance } from './pretrain.js';
 import type { TrainingEmitter, TrainingProgress } from './training-events.js';
 import { type LoopResult, runLoop } from './training-loop.js';
 
 /** An algorithm by name, or with settings. */
 export type AdaptAlgorithm =
-  | AlgorithmName
-  | ({ readonly name: 'ppo' } & PpoSettings)
-  | ({ readonly name: 'replay' | 'paper' } & ReplaySettings);
+  AlgorithmName | NamedPpoSettings | NamedReplaySettings;
+
+/** PPO, with settings. */
+export interface NamedPpoSettings extends PpoSettings {
+  /** Says that it is PPO. */
+  readonly name: 'ppo';
+}
+
+/** One of the algorithms on a replay buffer, with settings. */
+export interface NamedReplaySettings extends ReplaySettings {
+  /** Which of the two. */
+  readonly name: 'replay' | 'paper';
+}
 
 /** Options of {@link adapt}. */
 export interface AdaptOptions {
@@ -36,7 +47,7 @@ export interface AdaptOptions {
   readonly scheme?: 'fineTune' | 'mixture';
   /** Alpha of Eq. 14 by environment step, 0 to 1, above 0 at the start or the learner gets no gradient. @default linear from 0.1 to 1 over half of `steps` */
   readonly alpha?: number | Schedule;
-  /** Environment steps, all users together. */
+  /** Environment steps, all users together; rounded up to whole steps of all lanes of `env`. */
   readonly steps: number;
   /** How it learns. @default the agent's own */
   readonly algorithm?: AdaptAlgorithm;
@@ -137,6 +148,7 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
     ? asSchedule(checked.alpha ?? linearSchedule({ from: 0.1, to: 1, steps: Math.max(1, Math.round(steps / 2)) }))
     : undefined;
 
+  await ensureBackend();
   const rng = new Rng(seed).fork('adapt');
   const learner = agent.clone();
   const policy = isMixture ? new MixturePolicy({ pretrained: agent, learner, alpha: alpha?.at(0) ?? 1 }) : learner;
@@ -149,19 +161,21 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
       stepsPerLane: Math.min(algorithm.stepsPerLane(env.size), Math.max(algorithm.rolloutSteps, Math.ceil(steps / env.size))),
       contextWidth: env.contextWidth,
     });
-    const identity: JsonValue = {
+    const identity = {
       phase: 'adapt',
       catalog,
       pretrained: await agent.sha256(),
       agent: agent.settings as unknown as JsonValue,
       encoder: agent.encoder.name,
-      env: { name: env.name, size: env.size },
+      features: await featuresHash(agent),
+      env: { name: env.name, size: env.size, maxEpisodeSteps: env.maxEpisodeSteps, noRepeat: env.noRepeat },
       scheme,
       alpha: alpha?.toJSON() ?? null,
       algorithm: algorithm.toJSON(),
-      initial: await learner.sha256(),
       steps,
       seed,
+      // Last: it follows from what stands before, and the first difference is the one that is named.
+      initial: await learner.sha256(),
     };
     const { afterEpoch, ...hooks } = checked;
     const result = await runLoop({

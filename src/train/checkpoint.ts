@@ -1,8 +1,8 @@
 import { z } from 'zod';
+import { arrayDigest } from '../foundation/array-digest.js';
 import { CheckpointError } from '../foundation/errors.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { decodeNamedArrays, encodeNamedArrays, type NamedArrays } from '../foundation/named-arrays.js';
-import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
 
 const FORMAT = 'ialp-checkpoint';
@@ -41,23 +41,26 @@ export class CheckpointFile {
   }
 
   /**
-   * Puts a checkpoint beside its predecessor and drops older ones.
+   * Puts a checkpoint beside its predecessor and drops older ones, and those of later steps: a run that goes on from an
+   * earlier checkpoint has passed over them as damaged.
    *
    * @returns its size in bytes.
    */
   async save(checkpoint: Checkpoint): Promise<number> {
-    const state = canonicalJson(checkpoint.state);
-    const bytes = encodeNamedArrays(checkpoint.arrays, {
+    const metadata = {
       format: FORMAT,
       version: String(VERSION),
       step: String(checkpoint.step),
       identity: canonicalJson(checkpoint.identity),
-      state,
-      digest: await digestOf(checkpoint.arrays, state),
-    });
-    await this.#storage.put(keyOf(checkpoint.step), bytes);
+      state: canonicalJson(checkpoint.state),
+    };
+    const digest = await arrayDigest(checkpoint.arrays, metadata);
+    const bytes = encodeNamedArrays(checkpoint.arrays, { ...metadata, digest });
+    const own = keyOf(checkpoint.step);
+    await this.#storage.put(own, bytes);
     const keys = await this.#keys();
-    for (const key of keys.slice(KEPT)) await this.#storage.delete(key);
+    const at = keys.indexOf(own);
+    for (const key of [...keys.slice(0, at), ...keys.slice(at + KEPT)]) await this.#storage.delete(key);
     return bytes.length;
   }
 
@@ -101,14 +104,19 @@ export class CheckpointFile {
     const { arrays, metadata } = decodeNamedArrays(bytes, key);
     const parsed = metadataSchema.safeParse(metadata);
     if (!parsed.success) throw new CheckpointError(`${key}: not a checkpoint of this library`, { source: key, cause: parsed.error });
-    const { version, step, identity, state, digest } = parsed.data;
+    const { version, step, identity, state } = parsed.data;
     if (Number(version) !== VERSION) {
       throw new CheckpointError(`${key}: expected format version ${VERSION}, got ${version}`, { source: key, version: Number(version) });
     }
-    if ((await digestOf(arrays, state)) !== digest) {
+    const { digest, ...signed } = metadata;
+    if ((await arrayDigest(arrays, signed)) !== digest) {
       throw new CheckpointError(`${key}: its SHA-256 does not match its content`, { source: key });
     }
-    return { step: Number(step), identity: JSON.parse(identity) as JsonValue, state: JSON.parse(state) as JsonValue, arrays };
+    try {
+      return { step: Number(step), identity: JSON.parse(identity) as JsonValue, state: JSON.parse(state) as JsonValue, arrays };
+    } catch (cause) {
+      throw new CheckpointError(`${key}: its header is not JSON`, { source: key, cause });
+    }
   }
 
   /** Newest first. */
@@ -122,18 +130,13 @@ function keyOf(step: number): string {
   return `checkpoint/${String(step).padStart(12, '0')}.safetensors`;
 }
 
-/** safetensors has no digest of its own; this one covers what the file says, so a flipped bit is found on any storage. */
-async function digestOf(arrays: NamedArrays, state: string): Promise<string> {
-  return sha256Hex(encodeNamedArrays(arrays, { state }));
-}
-
-/** The path of the first field in which two identities differ, with both values, for the message. */
+/** The path of the first field, in the order of `is`, in which two identities differ, with both values, for the message. */
 function firstDifference(was: JsonValue, is: JsonValue, path: string): string | undefined {
   if (canonicalJson(was) === canonicalJson(is)) return undefined;
   const isRecord = (value: JsonValue): value is { readonly [key: string]: JsonValue } =>
     typeof value === 'object' && value !== null && !Array.isArray(value);
   if (isRecord(was) && isRecord(is)) {
-    for (const key of new Set([...Object.keys(was), ...Object.keys(is)])) {
+    for (const key of new Set([...Object.keys(is), ...Object.keys(was)])) {
       const inner = firstDifference(was[key] ?? null, is[key] ?? null, path === '' ? key : `${path}.${key}`);
       if (inner !== undefined) return inner;
     }

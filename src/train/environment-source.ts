@@ -14,12 +14,15 @@ import type { ExperienceSource, SourceStep } from './training-loop.js';
 /** Experience of an acting policy in an environment: Algorithm 2, lines 5-13, for B users at once. */
 export class EnvironmentSource implements ExperienceSource {
   readonly mask: Mask;
+  readonly isSaved: boolean;
   readonly #env: BatchEnv;
   readonly #policy: ActorCritic | MixturePolicy;
   readonly #alpha: Schedule | undefined;
   readonly #seed: number;
   readonly #returns: Float64Array;
   readonly #lengths: Int32Array;
+  /** False from the moment an environment is asked to step until the step is over: an error in between leaves half a step. */
+  #isWhole = true;
 
   /** @param options - the policy acts, in a mixture with alpha as the schedule says; all are borrowed. */
   constructor(options: {
@@ -34,6 +37,7 @@ export class EnvironmentSource implements ExperienceSource {
     this.#seed = options.seed;
     this.#returns = new Float64Array(options.env.size);
     this.#lengths = new Int32Array(options.env.size);
+    this.isSaved = options.env.saveState !== undefined && options.env.restoreState !== undefined;
     this.mask = options.env.noRepeat ? { noRepeat: true } : {};
   }
 
@@ -54,6 +58,7 @@ export class EnvironmentSource implements ExperienceSource {
       mask: this.mask,
     });
     const { actions, logProb, pretrainedLogProb, alpha } = decision;
+    this.#isWhole = false;
     const { rewards, terminated, truncated } = await env.step(actions);
     const shares = pretrainedLogProb && alpha !== undefined ? { pretrainedLogProb, alpha } : {};
     buffer.add({ histories, actions, rewards, terminated, truncated, logProb, ...shares, nextHistories: env.histories() });
@@ -69,11 +74,12 @@ export class EnvironmentSource implements ExperienceSource {
       rows[lane] = 1;
     }
     if (ended.length > 0) await env.reset({ rows });
+    this.#isWhole = true;
     return { steps: lanes, oracleCalls: 0, ended };
   }
 
   saveState(): JsonValue | undefined {
-    const env = this.#env.saveState?.();
+    const env = this.isSaved && this.#isWhole ? this.#env.saveState?.() : undefined;
     return env === undefined ? undefined : { env, returns: [...this.#returns], lengths: [...this.#lengths] };
   }
 

@@ -5,7 +5,7 @@ import type { Mask } from '../compute/mask.js';
 import { CheckpointError, OracleError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
 import { Rng } from '../foundation/rng.js';
-import { type Preference, type PreferenceOracle, preferInBatches } from '../oracle/preference-oracle.js';
+import { type Preference, type PreferenceOracle, type PreferenceQuery, preferInBatches } from '../oracle/preference-oracle.js';
 import type { TrainingEmitter } from './training-events.js';
 import type { ExperienceSource, SourceStep } from './training-loop.js';
 
@@ -46,6 +46,7 @@ const JUDGED_AT_LEAST = 50;
 /** Experience from an oracle: Algorithm 1, lines 5-12, for B simulated users at once. */
 export class PreferenceSource implements ExperienceSource {
   readonly mask: Mask = { noRepeat: true };
+  readonly isSaved = true;
   readonly #agent: ActorCritic;
   readonly #oracle: PreferenceOracle;
   readonly #starts: readonly IndexedStart[];
@@ -108,6 +109,7 @@ export class PreferenceSource implements ExperienceSource {
       return { history: [...lane.history], candidates: [...candidates.subarray(b * K, (b + 1) * K)], ...(text === undefined ? {} : { context: text }) };
     });
     const answers = await preferInBatches(this.#oracle, queries, this.#signal ? { signal: this.#signal } : {});
+    this.#check(queries, answers);
     this.#judge(answers, steps);
 
     const actions = new Int32Array(lanes.length);
@@ -123,9 +125,6 @@ export class PreferenceSource implements ExperienceSource {
       if (answer.kind === 'invalid' || answer.kind === 'failed') continue;
       // Eqs. 2-3: the option named and 1, or for None one of the k at random and 0.
       const choice = answer.kind === 'choice' ? shown.indexOf(answer.choice) : K;
-      if (choice < 0) {
-        throw new OracleError(`${this.#oracle.id}: answered with item ${answer.kind === 'choice' ? answer.choice : ''}, which is not a candidate`);
-      }
       rows[b] = 1;
       choices[b] = choice;
       rewards[b] = choice < K ? 1 : 0;
@@ -210,6 +209,17 @@ export class PreferenceSource implements ExperienceSource {
       out.set(rng.shuffle(list) as number[], b * K);
     }
     return out;
+  }
+
+  /** An oracle of the user's own is trusted with nothing; before anything of the step has happened. */
+  #check(queries: readonly PreferenceQuery[], answers: readonly Preference[]): void {
+    if (answers.length !== queries.length) {
+      throw new OracleError(`${this.#oracle.id}: expected ${queries.length} answers, got ${answers.length}`);
+    }
+    for (const [b, answer] of answers.entries()) {
+      if (answer.kind !== 'choice' || queries[b]?.candidates.includes(answer.choice)) continue;
+      throw new OracleError(`${this.#oracle.id}: answered with item ${answer.choice}, which is not a candidate`);
+    }
   }
 
   /** A silent None would teach reward 0, so answers that cannot be read are counted, and too many of them end the run. */

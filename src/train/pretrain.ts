@@ -6,9 +6,10 @@ import { paper, type ReplaySettings } from '../agent/replay-a2c.js';
 import { ReplayBuffer } from '../agent/replay-buffer.js';
 import type { ItemId } from '../catalog/catalog.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
-import type { JsonValue } from '../foundation/json.js';
+import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
+import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
@@ -35,10 +36,24 @@ export interface RecordedAnswer {
   readonly candidates: readonly ItemId[];
   /** The item chosen, or null for None. */
   readonly choice: ItemId | null;
+  /** The user context, `contextWidth` numbers. @default zeros */
+  readonly context?: readonly number[] | undefined;
 }
 
 /** How pre-training learns: `'list'` reads which of the k was chosen, `'paper'` is Algorithm 1's losses; either with settings. */
-export type PretrainAlgorithm = 'list' | 'paper' | ({ readonly name: 'list' } & ListSettings) | ({ readonly name: 'paper' } & ReplaySettings);
+export type PretrainAlgorithm = 'list' | 'paper' | NamedListSettings | NamedPaperSettings;
+
+/** The list loss, with settings. */
+export interface NamedListSettings extends ListSettings {
+  /** Says that it is the list loss. */
+  readonly name: 'list';
+}
+
+/** The paper's losses, with settings. */
+export interface NamedPaperSettings extends ReplaySettings {
+  /** Says that these are the paper's losses. */
+  readonly name: 'paper';
+}
 
 /** Options of {@link pretrain}. */
 export interface PretrainOptions {
@@ -49,7 +64,10 @@ export interface PretrainOptions {
   /** Answers that are there already; nobody is asked. */
   readonly answers?: readonly RecordedAnswer[];
   /** Caps the questions. @default `epochs` x starts x `stepsPerEpisode` */
-  readonly budget?: { readonly calls: number };
+  readonly budget?: {
+    /** Questions, >= 1. */
+    readonly calls: number;
+  };
   /** Episodes from every start (paper: 100). @default as many as the budget allows, 1 without a budget */
   readonly epochs?: number;
   /** Where simulated users begin. @default every item of the catalogue, alone (paper: x1 in I) */
@@ -130,7 +148,7 @@ const share = z.number().min(0).max(1);
 const schema = z.strictObject({
   agent: instance<ActorCritic>((value) => typeof value.recommend === 'function', 'an ActorCritic'),
   oracle: instance<PreferenceOracle>((value) => typeof value.prefer === 'function', 'a PreferenceOracle').optional(),
-  answers: z.array(z.strictObject({ history: idList, candidates: idList.min(2).max(25), choice: z.string().nullable() })).min(1).optional(),
+  answers: z.array(z.strictObject({ history: idList, candidates: idList.min(2).max(25), choice: z.string().nullable(), context: z.array(z.number()).optional() })).min(1).optional(),
   budget: z.strictObject({ calls: z.int().min(1) }).optional(),
   epochs: z.int().min(1).optional(),
   starts: z.array(startSchema).min(1).optional(),
@@ -152,8 +170,9 @@ const schema = z.strictObject({
  * Algorithm 1, iALP: learns a policy from an oracle's preferences before any user is met. Simulated users begin at the
  * starts; at each step the actor draws candidates, the oracle chooses, and the choice becomes the next item of the history.
  *
- * The agent is trained in place. With `storage` every answer is kept and the run can be killed at any moment: run again with
- * the same options it goes on, asks no question twice, and ends with the same weights.
+ * The agent is trained in place; when the call rejects (abort included) it has the weights it began with. With `storage` every
+ * answer is kept and the run can be killed at any moment: run again with the same options it goes on, asks no question twice,
+ * and ends with the same weights.
  *
  * @returns counts of steps, updates and questions, each apart.
  * @throws {InvalidArgumentError} for options out of range or at odds, such as neither or both of `oracle` and `answers`.
@@ -185,7 +204,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     actor: checked.candidateDraw,
     uniformShare: checked.uniformShare ?? (isPaper ? 0 : 0.05),
   };
-  checkRoom(agent, starts, checked.stepsPerEpisode, candidateCount);
+  if (!answers) checkRoom(agent, starts, checked.stepsPerEpisode, candidateCount);
   const source = answers
     ? new RecordedSource({ answers, lanes, seed })
     : new PreferenceSource({
@@ -207,36 +226,55 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     contextWidth: agent.settings.contextWidth,
     candidateCount,
   });
-  const identity: JsonValue = {
+  const identity = {
     phase: 'pretrain',
     catalog: await agent.catalog.fingerprint(),
     agent: agent.settings as unknown as JsonValue,
     encoder: agent.encoder.name,
-    initial: await agent.sha256(),
+    features: await featuresHash(agent),
     oracle: oracle?.id ?? 'answers',
     algorithm: algorithm.toJSON(),
-    starts: starts.length,
+    // Hashes: what may be a million items need not stand in every checkpoint.
+    starts: await sha256Hex(canonicalJson(starts as unknown as JsonValue)),
+    answers: answers ? await sha256Hex(canonicalJson(answers as unknown as JsonValue)) : null,
     stepsPerEpisode: checked.stepsPerEpisode,
     candidates,
     totalSteps,
     lanes,
     seed,
+    // Last: it follows from what stands before, and the first difference is the one that is named.
+    initial: await agent.sha256(),
   };
-  const result = await runLoop({
-    phase: 'pretrain',
-    learner: agent,
-    algorithm,
-    source,
-    buffer,
-    totalSteps,
-    stepsPerEpoch: checked.stepsPerEpoch,
-    rng: new Rng(seed).fork('pretrain'),
-    identity,
-    alphaAt: () => 1,
-    hooks: checked,
-  });
+  const initial = agent.store.clone();
+  let result: LoopResult;
+  try {
+    result = await runLoop({
+      phase: 'pretrain',
+      learner: agent,
+      algorithm,
+      source,
+      buffer,
+      totalSteps,
+      stepsPerEpoch: checked.stepsPerEpoch,
+      rng: new Rng(seed).fork('pretrain'),
+      identity,
+      alphaAt: () => 1,
+      hooks: checked,
+    });
+  } catch (error) {
+    // All or nothing: with the weights it began with, the same agent can go on from the checkpoint.
+    agent.store.copyFrom(initial);
+    throw error;
+  }
   agent.scaleLogits(1 / (checked.temperature ?? (isPaper ? 1 : 0.25)));
   return withoutCurve(result, recording?.counts.asked ?? (checked.oracle ? result.oracleCalls : 0));
+}
+
+/** What the policy reads of its items' text: weights learned on other features would mean something else. */
+export async function featuresHash({ features }: ActorCritic): Promise<string | null> {
+  if (!features) return null;
+  const { buffer, byteOffset, byteLength } = features.matrix;
+  return sha256Hex(new Uint8Array(buffer, byteOffset, byteLength));
 }
 
 function withoutCurve({ curve: _, ...result }: LoopResult, asked: number): PretrainResult {
@@ -271,7 +309,8 @@ function indexStarts(agent: ActorCritic, starts: readonly (readonly ItemId[] | P
 
 function indexAnswers(agent: ActorCritic, answers: readonly RecordedAnswer[]): IndexedAnswer[] {
   const K = answers[0]?.candidates.length ?? 0;
-  return answers.map(({ history, candidates, choice }, i) => {
+  const width = agent.settings.contextWidth;
+  return answers.map(({ history, candidates, choice, context = new Array<number>(width).fill(0) }, i) => {
     const position = choice === null ? K : candidates.indexOf(choice);
     if (candidates.length !== K || new Set(candidates).size !== K || position < 0) {
       throw new InvalidArgumentError(
@@ -279,8 +318,13 @@ function indexAnswers(agent: ActorCritic, answers: readonly RecordedAnswer[]): I
         { argument: `answers[${i}]` },
       );
     }
+    if (context.length !== width) {
+      throw new InvalidArgumentError(`pretrain: expected \`answers[${i}].context\` to have ${width} numbers, got ${context.length}`, {
+        argument: `answers[${i}].context`,
+      });
+    }
     const indexOf = (id: ItemId) => agent.catalog.indexOf(id);
-    return { history: history.map(indexOf), candidates: candidates.map(indexOf), choice: position };
+    return { history: history.map(indexOf), candidates: candidates.map(indexOf), choice: position, context };
   });
 }
 

@@ -13,11 +13,14 @@ export interface IndexedAnswer {
   readonly candidates: readonly number[];
   /** Position of the item chosen, 0 to k - 1, or k for None. */
   readonly choice: number;
+  /** The user context, as wide as the agent's. */
+  readonly context: readonly number[];
 }
 
 /** Experience from answers that were recorded elsewhere: each is met once, in a seeded order, and nobody is asked. */
 export class RecordedSource implements ExperienceSource {
   readonly mask: Mask = { noRepeat: true };
+  readonly isSaved = true;
   readonly #answers: readonly IndexedAnswer[];
   readonly #order: Int32Array;
   readonly #lanes: number;
@@ -39,7 +42,10 @@ export class RecordedSource implements ExperienceSource {
     const shown = Array.from({ length: lanes }, (_, b) => this.#answers[this.#order[b < size ? steps + b : 0] as number] as IndexedAnswer);
     const K = buffer.candidateCount;
     buffer.add({
-      histories: historyBatch(shown.map(({ history }) => history)),
+      histories: historyBatch(
+        shown.map(({ history }) => history),
+        { context: shown.map(({ context }) => context) },
+      ),
       // Eq. 2: for None one of the k at random.
       actions: Int32Array.from(shown, ({ candidates, choice }) => candidates[choice < K ? choice : rng.integer(K)] as number),
       rewards: Float32Array.from(shown, ({ choice }) => (choice < K ? 1 : 0)),

@@ -17,7 +17,8 @@ export interface TrainingCounts {
   readonly oracleCalls: number;
 }
 
-interface EventBase {
+/** What every event says. */
+export interface EventBase {
   /** Which of the two phases. */
   readonly phase: TrainingPhase;
   /** Steps taken so far. */

@@ -1,13 +1,15 @@
+import { z } from 'zod';
 import type { ActorCritic } from '../agent/actor-critic.js';
 import type { Algorithm } from '../agent/algorithm.js';
 import type { ReplayBuffer } from '../agent/replay-buffer.js';
 import { ensureBackend } from '../compute/backend.js';
 import type { Mask } from '../compute/mask.js';
-import { DivergedError } from '../foundation/errors.js';
+import { CheckpointError, DivergedError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
 import { Rng, type RngState } from '../foundation/rng.js';
 import type { Storage } from '../foundation/storage.js';
+import { Turns } from '../foundation/turns.js';
 import { CheckpointFile } from './checkpoint.js';
 import type { TrainingCounts, TrainingEmitter, TrainingPhase, TrainingProgress } from './training-events.js';
 
@@ -18,12 +20,15 @@ export interface ExperienceSource {
   /** Begins the first episodes; not called on resume. */
   start(): Promise<void>;
   /**
-   * Steps every lane once, adds to the buffer, and starts new episodes where one ended.
+   * Steps every lane once, adds to the buffer, and starts new episodes where one ended. When it rejects, buffer and source are
+   * as before, or `saveState` gives undefined: a checkpoint is written of the moment before.
    *
    * @param steps - steps taken before.
    */
   step(context: { readonly buffer: ReplayBuffer; readonly rng: Rng; readonly steps: number }): Promise<SourceStep>;
-  /** Episodes and counters as JSON; undefined where they cannot be saved, see {@link ExperienceSource.restart}. */
+  /** Whether episodes can be saved; where not, see {@link ExperienceSource.restart}. */
+  readonly isSaved: boolean;
+  /** Episodes and counters as JSON; undefined where they cannot be saved, and after half a step. */
   saveState(): JsonValue | undefined;
   /** Goes on from `saveState`. */
   restoreState(state: JsonValue): void;
@@ -69,11 +74,21 @@ export interface LoopRun {
   readonly totalSteps: number;
   readonly stepsPerEpoch: number;
   readonly rng: Rng;
-  /** What the run is; a checkpoint of another is refused. */
-  readonly identity: JsonValue;
+  /** What the run is, an object; a checkpoint of another is refused. */
+  readonly identity: { readonly [field: string]: JsonValue };
   /** Alpha at a step, for the events; 1 without a mixture. */
   alphaAt(step: number): number;
   readonly hooks: TrainingHooks;
+}
+
+/** One episode of a training curve. */
+export interface EpisodePoint {
+  /** Steps taken by all users when it ended. */
+  readonly step: number;
+  /** Its return: the undiscounted sum of its rewards. */
+  readonly return: number;
+  /** Its length in steps. */
+  readonly length: number;
 }
 
 /** What a run amounted to. */
@@ -85,7 +100,7 @@ export interface LoopResult extends TrainingCounts {
   /** Wall-clock seconds of this call. */
   readonly wallSeconds: number;
   /** Return and length of every episode ended in this call, with the step at its end. */
-  readonly curve: readonly { readonly step: number; readonly return: number; readonly length: number }[];
+  readonly curve: readonly EpisodePoint[];
 }
 
 /** So many updates in a row that are not finite end a run. */
@@ -118,9 +133,12 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
   const kernels = learner.kernels.kind;
   const curve: { step: number; return: number; length: number }[] = [];
 
-  const saved = await files?.newest(run.identity, (error) => hooks.onWarning?.(`${error.message}; going on from the checkpoint before it`));
+  // Where episodes are started anew at every checkpoint, their beat is part of what the run is.
+  const beat = source.isSaved ? {} : { checkpointEvery: hooks.checkpointEvery };
+  const identity = { ...run.identity, ...beat };
+  const saved = await files?.newest(identity, (error) => hooks.onWarning?.(`${error.message}; going on from the checkpoint before it`));
   if (saved) {
-    const state = saved.state as unknown as { counters: Counters; act: RngState; learn: RngState; source: JsonValue | null; backend: string; kernels: string };
+    const state = parseState(saved.state);
     Object.assign(counters, state.counters);
     rngs = { act: Rng.fromState(state.act), learn: Rng.fromState(state.learn) };
     restoreArrays(run, saved.arrays);
@@ -140,7 +158,7 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     const state = source.saveState();
     const bytes = await files.save({
       step: counters.steps,
-      identity: run.identity,
+      identity,
       state: {
         counters: { ...counters },
         act: rngs.act.state() as unknown as JsonValue,
@@ -176,7 +194,9 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     });
   };
 
+  const turns = new Turns();
   while (counters.steps < totalSteps) {
+    await turns.give();
     if (hooks.signal?.aborted) {
       // A source that cannot save its episodes must not be checkpointed off the beat: it would restart them where an unbroken run does not.
       if (counters.steps > lastCheckpoint && source.saveState() !== undefined) await save();
@@ -246,6 +266,33 @@ function learn(run: LoopRun, counters: Counters, rng: Rng): void {
     const { loss, gradientNorm, entropy } = report;
     hooks.events?.emit('updateEnd', { phase, step: counters.steps, updates: counters.updates, loss, gradientNorm, entropy, alpha: run.alphaAt(counters.steps) });
   }
+}
+
+const countersSchema = z.strictObject({
+  steps: z.int(),
+  updates: z.int(),
+  skipped: z.int(),
+  episodes: z.int(),
+  oracleCalls: z.int(),
+  epoch: z.int(),
+  iterations: z.int(),
+  sinceUpdate: z.int(),
+  skipsInRow: z.int(),
+});
+const stateSchema = z.strictObject({
+  counters: countersSchema,
+  act: z.custom<RngState>(),
+  learn: z.custom<RngState>(),
+  source: z.custom<JsonValue>(),
+  backend: z.string(),
+  kernels: z.string(),
+});
+
+function parseState(state: JsonValue): z.output<typeof stateSchema> {
+  const parsed = stateSchema.safeParse(state);
+  if (parsed.success) return parsed.data;
+  const field = parsed.error.issues[0]?.path.join('.') ?? '';
+  throw new CheckpointError(`checkpoint: expected the state of a run, found a wrong \`${field}\``, { cause: parsed.error });
 }
 
 function countsOf({ steps, updates, skipped, episodes, oracleCalls }: Counters): TrainingCounts {

@@ -102,7 +102,6 @@ export function amazonWorld(options: AmazonWorldOptions): World {
     catalog,
     reward: 'model',
     popularity: counts,
-    popularityWeights: counts,
     facts: {
       items: catalog.size,
       sequences: sequences.count,

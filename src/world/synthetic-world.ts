@@ -59,9 +59,8 @@ export function syntheticWorld(options: SyntheticWorldOptions = {}): World {
     description: `Generated: ${items} items of ${categories} categories; users with a taste for a mix of three items, which they come with; rewards 0 to 5; patience runs out, faster with a third item of a category within five; at most ${maxEpisodeSteps} steps.`,
     catalog: data.catalog,
     reward: 'truth',
-    popularity: data.popularity,
     // The generator's popularity is a z-score: as a log-count it gives counts of the usual skew.
-    popularityWeights: data.popularity.map((score) => Math.exp(score)),
+    popularity: data.popularity.map((score) => Math.exp(score)),
     facts: {
       items,
       categories,

@@ -16,10 +16,8 @@ export interface TemperWorldParts {
   readonly catalog: Catalog;
   /** Where rewards come from. */
   readonly reward: 'truth' | 'model';
-  /** Scores for the popularity list, `[A]`; higher is more popular. */
+  /** How often each item was chosen, >= 0, `[A]`: the popularity list's order, and the sampled one's weights. */
   readonly popularity: Float32Array;
-  /** Weights >= 0 for the sampled popularity policy, `[A]`. */
-  readonly popularityWeights: Float32Array;
   /** Everything that defines it. */
   readonly facts: Readonly<Record<string, JsonValue>>;
   /** Arrays that its rewards come from, for the fingerprint. */
@@ -65,7 +63,7 @@ export function temperWorld(parts: TemperWorldParts): World {
       case 'popularity':
         return listPlanner(env, ranking(popularity));
       case 'popularitySampled':
-        return weightedPlanner(env, parts.popularityWeights);
+        return weightedPlanner(env, popularity);
       case 'rotationTrain':
         return cyclePlanner(env, rotation('train', split));
       case 'rotationTruth':

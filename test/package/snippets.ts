@@ -132,14 +132,29 @@ export interface Outcome {
   readonly output: string;
 }
 
-/** Runs one program through tsx in its own folder. */
-export function runProgram(file: string, tsconfig: string, timeoutMs: number): Promise<Outcome> {
+/** What a program is given beside its file. */
+export interface ProgramInput {
+  /** Working directory. @default the program's folder */
+  readonly cwd?: string;
+  /** @default none */
+  readonly args?: readonly string[];
+  /** Environment variables beside this process's own. @default none */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Runs one program through tsx. */
+export function runProgram(
+  file: string,
+  tsconfig: string,
+  timeoutMs: number,
+  { cwd = dirname(file), args = [], env = {} }: ProgramInput = {},
+): Promise<Outcome> {
   // tsx as a loader, not as a command: its command is a second process, which would outlive a kill.
   const loader = pathToFileURL(join(root, 'node_modules/tsx/dist/loader.mjs')).href;
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--import', loader, file], {
-      cwd: dirname(file),
-      env: { ...process.env, TSX_TSCONFIG_PATH: tsconfig },
+    const child = spawn(process.execPath, ['--import', loader, file, ...args], {
+      cwd,
+      env: { ...process.env, TSX_TSCONFIG_PATH: tsconfig, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: timeoutMs,
       killSignal: 'SIGKILL',

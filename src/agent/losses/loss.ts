@@ -67,6 +67,22 @@ export function checkRange(where: string, argument: string, value: number, low: 
   }
 }
 
+/** Anything shaped like a {@link Loss}, whatever its cotangents are called. */
+export interface AnyLoss {
+  /** The loss. */
+  readonly loss: number;
+  /** Its cotangents by name. */
+  readonly cotangents: object;
+}
+
+/** What {@link combineLosses} gives. */
+export interface CombinedLoss<P extends AnyLoss> {
+  /** The weighted sum. */
+  readonly loss: number;
+  /** The cotangents of all parts. */
+  readonly cotangents: Merged<P['cotangents']>;
+}
+
 /**
  * A weighted sum of losses: values add, cotangents of the same name add. Eq. 10 is this with weights 1 and 1.
  *
@@ -74,10 +90,10 @@ export function checkRange(where: string, argument: string, value: number, low: 
  * @param weights - One each, any sign. @default all 1
  * @throws {InvalidArgumentError} when there is no loss, a weight is missing, or two cotangents of one name differ in length.
  */
-export function combineLosses<P extends { readonly loss: number; readonly cotangents: object }>(
+export function combineLosses<P extends AnyLoss>(
   losses: readonly P[],
   weights: readonly number[] = losses.map(() => 1),
-): { readonly loss: number; readonly cotangents: Merged<P['cotangents']> } {
+): CombinedLoss<P> {
   if (losses.length === 0 || weights.length !== losses.length) {
     const wanted = 'at least one loss, and one weight for each';
     const got = `${losses.length} losses and ${weights.length} weights`;

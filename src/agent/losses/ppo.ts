@@ -50,7 +50,14 @@ export interface PpoLoss<F extends FloatArray> {
   /** policy + valueWeight · value - entropyWeight · entropy. */
   readonly loss: number;
   /** d loss / d logProb and d value, and d entropy where it was given; `[B]` each. */
-  readonly cotangents: Readonly<{ logProb: F; value: F; entropy?: F }>;
+  readonly cotangents: {
+    /** d loss / d logProb, `[B]`. */
+    readonly logProb: F;
+    /** d loss / d value, `[B]`. */
+    readonly value: F;
+    /** d loss / d entropy, `[B]`; where it was given. */
+    readonly entropy?: F;
+  };
   /** The clipped surrogate, -mean(min(ratio · A, clip(ratio) · A)). */
   readonly policy: number;
   /** Mean squared error of the value (clipped if asked), no factor of one half. */

@@ -1,3 +1,4 @@
+import { expect } from 'vitest';
 import { createKernels } from '../../../src/compute/create-kernels.js';
 import type { HistoryBatch } from '../../../src/compute/history-batch.js';
 import { historyBatch } from '../../../src/compute/history-batch.js';
@@ -56,4 +57,10 @@ export function rampFeatures(itemCount: number): HistoryFeatures {
       return planes;
     },
   };
+}
+
+/** Every element close to the wanted one, to so many digits after the point. */
+export function expectClose(actual: ArrayLike<number>, wanted: ArrayLike<number>, digits: number): void {
+  expect(actual.length).toBe(wanted.length);
+  for (let i = 0; i < wanted.length; i++) expect(actual[i]).toBeCloseTo(wanted[i] as number, digits);
 }

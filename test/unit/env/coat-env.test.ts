@@ -38,7 +38,7 @@ describe('coatEnv leave rule', () => {
 
   it('differs between the windows exactly at t = 4, 5, 6', () => {
     const differing = [1, 2, 3, 4, 5, 6, 7, 8].filter(
-      (t) => leavesAtRepeat('legacy', t, t > 7 ? 7 : t) !== leavesAtRepeat('correct', t, t > 7 ? 7 : t),
+      (t) => leavesAtRepeat('legacy', t, Math.min(t, 7)) !== leavesAtRepeat('correct', t, Math.min(t, 7)),
     );
     expect(differing).toEqual([4, 5, 6]);
   });

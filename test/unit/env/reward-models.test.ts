@@ -52,14 +52,14 @@ describe('coOccurrenceVectors', () => {
 
   it('puts items that occur together together, and leaves strangers at zero', () => {
     const width = 4;
-    const vectors = coOccurrenceVectors(sequences, { width, rounds: 10 });
+    const vectors = coOccurrenceVectors(sequences, { width, rounds: 20 });
     const dot = (i: number, j: number): number =>
       Array.from(
         { length: width },
         (_, d) => (vectors[i * width + d] as number) * (vectors[j * width + d] as number),
       ).reduce((a, b) => a + b);
     expect(dot(3, 3)).toBeCloseTo(1, 5);
-    for (let i = 0; i < 9; i++) for (let j = 10; j < 19; j++) expect(Math.abs(dot(i, j))).toBeLessThan(0.01);
+    for (let i = 0; i < 9; i++) for (let j = 10; j < 19; j++) expect(Math.abs(dot(i, j))).toBeLessThan(0.05);
     expect(dot(9, 9)).toBe(0);
     let within = 0;
     for (let i = 1; i < 9; i++) within += dot(0, i) / 8;
@@ -149,13 +149,13 @@ describe('SigmoidReward', () => {
         [4, 1],
         [7, 2],
       ],
-      { itemCount: 20 },
+      { itemCount: 200 },
     );
     const states = randomStates(sequences, { states: 400, seed: 1 });
     expect([...new Set(states.lengths)].sort()).toEqual([1, 2, 3, 4, 5]);
     for (let n = 0; n < 400; n++) expect([4, 7]).toContain(states.items[n * states.length]);
     const rng = new Rng(4);
-    const model = new DotProductModel({ vectors: Float32Array.from({ length: 80 }, () => rng.normal()), width: 4 });
+    const model = new DotProductModel({ vectors: Float32Array.from({ length: 800 }, () => rng.normal()), width: 4 });
     const { mean, best } = calibrateReward(model, { sequences, target: { mean: 0.4, best: 4 } });
     expect([mean.toFixed(2), best.toFixed(2)]).toEqual(['0.40', '4.00']);
   });

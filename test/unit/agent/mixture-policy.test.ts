@@ -1,0 +1,186 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { ActorCritic } from '../../../src/agent/actor-critic.js';
+import { MixturePolicy } from '../../../src/agent/mixture-policy.js';
+import type { PolicyOptions } from '../../../src/agent/policy.js';
+import { useBackend } from '../../../src/compute/backend.js';
+import { historyBatch } from '../../../src/compute/history-batch.js';
+import { mean } from '../../../src/encoder/mean-encoder.js';
+import { DisposedError, InvalidArgumentError } from '../../../src/foundation/errors.js';
+import { Rng } from '../../../src/foundation/rng.js';
+import { tinyCatalog } from '../../../src/testing/tiny-envs.js';
+
+const A = 6;
+const catalog = tinyCatalog(A);
+
+function scattered(seed: number): ActorCritic {
+  const agent = new ActorCritic({
+    catalog,
+    encoder: mean({ width: 4, historyLength: 3 }),
+    items: 'id',
+    historyFeatures: false,
+    seed,
+  });
+  const rng = new Rng(seed).fork('scatter');
+  for (const { data } of agent.store.parameters())
+    for (let i = 0; i < data.length; i++) data[i] = (data[i] as number) + 0.7 * rng.normal();
+  agent.store.touch();
+  return agent;
+}
+
+/** An agent whose policy is the given distribution, whatever the history. */
+function fixed(probabilities: readonly number[]): ActorCritic {
+  const agent = scattered(1);
+  agent.store.get('actor/id').data.fill(0);
+  agent.store.get('actor/bias').data.set(probabilities.map(Math.log));
+  agent.store.touch();
+  return agent;
+}
+
+const batch = historyBatch([[], [1], [0, 2, 1]]);
+const none = new Float64Array(0);
+const masks: readonly PolicyOptions[] = [
+  {},
+  { mask: { noRepeat: true }, temperature: 0.5 },
+  { mask: { exclude: Int32Array.of(0), excludeRows: [[3], [], [4, 5]] } },
+];
+
+beforeAll(async () => {
+  await useBackend('cpu');
+});
+
+describe('MixturePolicy', () => {
+  it.each([0, 0.25, 0.8, 1])(
+    'at alpha %s gives rows of Eq. 14 that sum to 1, and log-probabilities to match',
+    (alpha) => {
+      using pretrained = scattered(1);
+      using policy = new MixturePolicy({ pretrained, learner: scattered(2), alpha });
+      for (const options of masks) {
+        const rows = policy.probabilities(batch, options);
+        const frozen = pretrained.probabilities(batch, options);
+        const learned = policy.learner.probabilities(batch, options);
+        for (let b = 0; b < 3; b++) {
+          let sum = 0;
+          for (let item = 0; item < A; item++) {
+            const i = b * A + item;
+            sum += rows[i] as number;
+            expect(rows[i]).toBeCloseTo((1 - alpha) * (frozen[i] as number) + alpha * (learned[i] as number), 6);
+            const actions = Int32Array.from({ length: 3 }, (_, row) => (row === b ? item : 1));
+            if (rows[i] === 0 || [0, 1, 2].some((row) => rows[row * A + (actions[row] as number)] === 0)) continue;
+            expect(Math.exp(policy.logProbOf(batch, actions, options)[b] as number)).toBeCloseTo(rows[i] as number, 5);
+          }
+          expect(sum).toBeCloseTo(1, 5);
+        }
+      }
+    },
+  );
+
+  it('acts as the pretrained policy at alpha 0 and as the learner at alpha 1, draw for draw', () => {
+    using pretrained = scattered(1);
+    using policy = new MixturePolicy({ pretrained, learner: scattered(2), alpha: 0 });
+    const rng = new Rng(3);
+    for (let i = 0; i < 20; i++) {
+      const uniforms = rng.uniforms(3);
+      for (const mode of ['sampled', 'argmax'] as const) {
+        for (const [alpha, arm] of [
+          [0, pretrained],
+          [1, policy.learner],
+        ] as const) {
+          policy.alpha = alpha;
+          const { actions, logProb } = policy.act(batch, { mode, uniforms });
+          const alone = arm.act(batch, { mode, uniforms });
+          expect(actions).toEqual(alone.actions);
+          for (let b = 0; b < 3; b++) expect(logProb[b]).toBeCloseTo(alone.logProb[b] as number, 5);
+        }
+      }
+    }
+  });
+
+  it('draws with the frequencies of its rows (chi-square), with the mask of both arms, and tells what it drew with', () => {
+    using pretrained = scattered(1);
+    using policy = new MixturePolicy({ pretrained, learner: scattered(2), alpha: 0.35 });
+    const draws = 6000;
+    for (const options of masks) {
+      const rows = policy.probabilities(batch, options);
+      const counts = new Float64Array(3 * A);
+      const rng = new Rng('draws');
+      for (let n = 0; n < draws; n++) {
+        const { actions, logProb, pretrainedLogProb, alpha } = policy.act(batch, {
+          ...options,
+          mode: 'sampled',
+          uniforms: rng.uniforms(3),
+        });
+        for (let b = 0; b < 3; b++)
+          counts[b * A + (actions[b] as number)] = (counts[b * A + (actions[b] as number)] as number) + 1;
+        if (n % 500 > 0) continue;
+        expect(alpha).toBe(0.35);
+        for (let b = 0; b < 3; b++)
+          expect(Math.exp(logProb[b] as number)).toBeCloseTo(rows[b * A + (actions[b] as number)] as number, 5);
+        const frozen = pretrained.logProbOf(batch, actions, options);
+        for (let b = 0; b < 3; b++) expect(pretrainedLogProb[b]).toBeCloseTo(frozen[b] as number, 6);
+      }
+      const chiSquare = (expected: Float32Array, b: number) => {
+        let sum = 0;
+        for (let item = 0; item < A; item++) {
+          const wanted = draws * (expected[b * A + item] as number);
+          const got = counts[b * A + item] as number;
+          if (wanted === 0) expect(got).toBe(0);
+          else sum += (got - wanted) ** 2 / wanted;
+        }
+        return sum;
+      };
+      for (let b = 0; b < 3; b++) {
+        // 5 degrees of freedom at most: above 25.7 with probability 0.0001.
+        expect(chiSquare(rows, b)).toBeLessThan(25.7);
+        // The control: neither arm alone would have drawn so.
+        expect(chiSquare(pretrained.probabilities(batch, options), b)).toBeGreaterThan(25.7);
+      }
+    }
+  }, 60_000);
+
+  it('takes the best item of the mixture, which may be the best of neither arm, and is certain of it', () => {
+    using pretrained = fixed([0.5, 0.0001, 0.4, 0.05, 0.04, 0.0099]);
+    using policy = new MixturePolicy({
+      pretrained,
+      learner: fixed([0.0001, 0.5, 0.4, 0.05, 0.04, 0.0099]),
+      alpha: 0.5,
+    });
+    const one = historyBatch([[3]]);
+    expect(pretrained.act(one, { mode: 'argmax', uniforms: none }).actions[0]).toBe(0);
+    expect(policy.learner.act(one, { mode: 'argmax', uniforms: none }).actions[0]).toBe(1);
+    const { actions, logProb, pretrainedLogProb } = policy.act(one, { mode: 'argmax', uniforms: none });
+    expect([...actions]).toEqual([2]);
+    expect([...logProb]).toEqual([0]);
+    expect(Math.exp(pretrainedLogProb[0] as number)).toBeCloseTo(0.4, 5);
+    // Masked, the next best of the mixture.
+    expect([
+      ...policy.act(one, { mode: 'argmax', uniforms: none, mask: { exclude: Int32Array.of(2) } }).actions,
+    ]).not.toContain(2);
+  });
+
+  it('refuses an alpha that is no share', () => {
+    using pretrained = scattered(1);
+    using learner = scattered(2);
+    for (const alpha of [-0.1, 1.1, Number.NaN]) {
+      expect(() => new MixturePolicy({ pretrained, learner, alpha })).toThrow(InvalidArgumentError);
+    }
+    using policy = new MixturePolicy({ pretrained, learner, alpha: 0.5 });
+    expect(() => {
+      policy.alpha = 2;
+    }).toThrow(InvalidArgumentError);
+    expect(policy.alpha).toBe(0.5);
+  });
+
+  it('owns its learner and borrows the pretrained policy', () => {
+    using pretrained = scattered(1);
+    const learner = scattered(2);
+    const policy = new MixturePolicy({ pretrained, learner, alpha: 0.5 });
+    policy.probabilities(batch);
+    policy.dispose();
+    policy.dispose();
+    expect(() => policy.act(batch, { mode: 'argmax', uniforms: none })).toThrow(DisposedError);
+    expect(() => policy.probabilities(batch)).toThrow(DisposedError);
+    expect(() => policy.logProbOf(batch, new Int32Array(3))).toThrow(DisposedError);
+    expect(() => learner.probabilities(batch)).toThrow(DisposedError);
+    expect(pretrained.probabilities(batch).length).toBe(3 * A);
+  });
+});
