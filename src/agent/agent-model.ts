@@ -132,7 +132,8 @@ export function resolveModel(options: ActorCriticOptions): AgentModel {
       { argument: 'features', wanted: `${catalog.size} rows`, got: checked.features.itemCount },
     );
   }
-  const features = checked.features ?? (readsText || (planes && planes.text) ? ItemFeatures.tfidf(catalog) : undefined);
+  const features =
+    checked.features ?? (readsText || (planes !== false && planes.text) ? ItemFeatures.tfidf(catalog) : undefined);
   const critic = checked.critic ?? (algorithm === 'paper' ? 'action' : 'state');
   const spec: ModelSpec = {
     itemCount: catalog.size,

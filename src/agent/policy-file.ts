@@ -207,7 +207,9 @@ function featuresFor(
   const parts = { name, vocabulary: vocabulary ?? undefined, attributes: attributes ?? undefined, arrays };
   const before = ItemFeatures.restore(parts, KEY);
   if (before.itemCount !== itemCount) {
-    throw new CheckpointError(`${KEY}: expected features of ${itemCount} items, got ${before.itemCount}`, { source: KEY });
+    throw new CheckpointError(`${KEY}: expected features of ${itemCount} items, got ${before.itemCount}`, {
+      source: KEY,
+    });
   }
   if (given.features) {
     checkSameSpace(before, given.features, given.origin);

@@ -6,7 +6,7 @@ import { checkOptions } from '../foundation/options.js';
 import { type Algorithm, annealed, type UpdateContext, type UpdateReport, UpdateRound } from './algorithm.js';
 import { learnerCotangent, mixtureLogProb } from './losses/mixture-log-prob.js';
 import { ppoLoss } from './losses/ppo.js';
-import { gae } from './losses/returns.js';
+import { gae, normaliseAdvantages } from './losses/returns.js';
 import { nextValuesOf } from './replay-buffer.js';
 
 /** Settings of {@link Ppo}; defaults are those of `learning.md` 2. */
@@ -100,7 +100,7 @@ export class Ppo implements Algorithm {
     const reached = bootstrap ? kernels.forward(bootstrap.histories, { value: true }).value : undefined;
     const nextValues = nextValuesOf(rollout, values, reached);
     const rewards = rollout.rewards.map((reward) => reward * rewardScale);
-    const { advantages, returns } = gae({
+    const { advantages: raw, returns } = gae({
       rewards,
       values,
       nextValues,
@@ -111,7 +111,7 @@ export class Ppo implements Algorithm {
       T,
       N,
     });
-    if (loss.normaliseAdvantages) normalise(advantages);
+    const advantages = loss.normaliseAdvantages ? normaliseAdvantages(raw) : raw;
 
     this.optimiser.learningRate = learningRate * (1 - (1 - finalLearningRate) * progress);
     const entropyWeight = annealed(loss.entropyWeight, progress, ENTROPY_SHARE);
@@ -165,13 +165,4 @@ function meanOf(values: Float32Array): number {
   let sum = 0;
   for (const value of values) sum += value;
   return sum / values.length;
-}
-
-/** Mean 0 and standard deviation 1, in place; a constant array becomes zeros. */
-function normalise(values: Float32Array): void {
-  const centre = meanOf(values);
-  let squares = 0;
-  for (const value of values) squares += (value - centre) ** 2;
-  const scale = 1 / (Math.sqrt(squares / values.length) + 1e-8);
-  for (let i = 0; i < values.length; i++) values[i] = ((values[i] as number) - centre) * scale;
 }

@@ -7,7 +7,6 @@ import { type Algorithm, annealed, type UpdateContext, type UpdateReport, Update
 import { a2cLoss } from './losses/a2c.js';
 import { clippedImportanceWeights, entropyBonus } from './losses/actor-losses.js';
 import { discountsOf, tdTarget } from './losses/critic-losses.js';
-import { combineLosses } from './losses/loss.js';
 import { learnerCotangent, mixtureLogProb } from './losses/mixture-log-prob.js';
 import type { TransitionBatch } from './replay-buffer.js';
 
@@ -121,9 +120,13 @@ class ReplayA2c implements Algorithm {
       weights: correction === 'clipped-is' ? clippedImportanceWeights(logMixture, batch.logProb) : undefined,
       valueWeight,
     });
-    const onLearner: Cotangents = { ...a2c.cotangents, logProb: learnerCotangent(a2c.cotangents.logProb, share) };
-    const loss = { loss: a2c.loss, cotangents: onLearner };
-    const total = scores.entropy ? combineLosses([loss as never, entropyBonus(scores.entropy, entropyWeight)]) : loss;
+    const bonus = scores.entropy && entropyBonus(scores.entropy, entropyWeight);
+    const cotangents: Cotangents = {
+      ...a2c.cotangents,
+      logProb: learnerCotangent(a2c.cotangents.logProb, share),
+      ...bonus?.cotangents,
+    };
+    const total = { loss: a2c.loss + (bonus?.loss ?? 0), cotangents };
     const entropy = scores.entropy ? scores.entropy.reduce((sum, value) => sum + value, 0) / batch.size : Number.NaN;
     round.apply(kernels, this.optimiser, total, entropy);
   }

@@ -116,7 +116,8 @@ export async function compareMethods(options: ComparisonOptions): Promise<Compar
   const fused: number[] = [];
   for (const [index, seed] of seeds.entries()) {
     const report: Report = (method, training) => {
-      signal?.throwIfAborted();
+      // Not from within a training: it writes its checkpoint first.
+      if (!training) signal?.throwIfAborted();
       const begins = Object.values(PIECES);
       const ends = begins[begins.indexOf(PIECES[method]) + 1] ?? 1;
       const share = training ? training.steps / training.totalSteps : 0;
@@ -166,7 +167,7 @@ async function measureSeed(
   report('ialp');
   using untrained = new ActorCritic(options.agent(seed));
   await measurements.measure('untrained', untrained, now());
-  const starts = startsOf(world, options.starts, seed);
+  const starts = imaginedStarts(world, options.starts, seed);
   const pretrained = async (method: 'ialp' | 'ialpShuffledOracle', oracle: PreferenceOracle) => {
     const began = Date.now();
     const agent = new ActorCritic(options.agent(seed));
@@ -241,7 +242,7 @@ function identityOf(options: ComparisonOptions): Readonly<Record<string, JsonVal
 }
 
 /** Users' beginnings of the train split, as item ids: whom a team may imagine before it meets anyone. */
-export function startsOf(world: World, count: number, seed: number) {
+export function imaginedStarts(world: World, count: number, seed: number) {
   const { histories, contexts } = worldStarts(world, { split: 'train', count, seed });
   return histories.map((history, i) => ({
     history: Array.from(history, (item) => world.catalog.id(item)),

@@ -7,6 +7,7 @@ import { SimulatedOracle } from '../oracle/simulated-oracle.js';
 import { syntheticWorld } from '../world/synthetic-world.js';
 import type { World } from '../world/world.js';
 import { type Comparison, type ComparisonProgress, compareMethods } from './compare-methods.js';
+import { greatestCommonDivisor } from './greatest-common-divisor.js';
 
 /** Every number of the demo: what it is tuned by stands here and nowhere else. */
 export const DEMO = {
@@ -119,9 +120,4 @@ export async function runDemo(options: DemoOptions = {}): Promise<Comparison> {
 /** The demo's marks below `steps`, and `steps` itself. */
 function marksUpTo(steps: number): number[] {
   return [...DEMO.marks.filter((mark) => mark < steps), steps];
-}
-
-/** Greatest common divisor of two whole numbers, by Euclid. */
-export function greatestCommonDivisor(a: number, b: number): number {
-  return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }

@@ -207,14 +207,18 @@ export class Measurements {
 
 /** Names of the fields in which two headers differ, those of `run` without its name before them. */
 function differingFields(was: JsonValue, is: JsonValue): string[] {
-  const fields = (header: JsonValue): Record<string, JsonValue> => {
-    const isRecord = typeof header === 'object' && header !== null && !Array.isArray(header);
-    const { run = null, ...own } = isRecord ? (header as Record<string, JsonValue>) : { header };
-    return { ...own, ...(run === null ? {} : (run as Record<string, JsonValue>)) };
+  const fields = (header: JsonValue): Readonly<Record<string, JsonValue>> => {
+    if (!isRecord(header)) return { header };
+    const { run = null, ...own } = header;
+    return { ...own, ...(isRecord(run) ? run : {}) };
   };
   const [before, now] = [fields(was), fields(is)];
   const names = [...new Set([...Object.keys(before), ...Object.keys(now)])];
   return names.filter((name) => canonicalJson(before[name] ?? null) !== canonicalJson(now[name] ?? null));
+}
+
+function isRecord(value: JsonValue): value is { readonly [field: string]: JsonValue } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Over seeds where there are several; else over the episodes of the one. */

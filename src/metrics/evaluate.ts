@@ -62,11 +62,20 @@ export interface EvaluationRow {
 const IDLE = -1;
 
 const schema = z.strictObject({
-  policies: z.record(z.string(), z.custom<Policy>((value) => typeof (value as Policy | undefined)?.act === 'function', 'expected a Policy')),
-  env: z.custom<BatchEnv | Env>((value) => typeof (value as BatchEnv | undefined)?.step === 'function', 'expected an Env or BatchEnv'),
+  policies: z.record(
+    z.string(),
+    z.custom<Policy>((value) => typeof (value as Policy | undefined)?.act === 'function', 'expected a Policy'),
+  ),
+  env: z.custom<BatchEnv | Env>(
+    (value) => typeof (value as BatchEnv | undefined)?.step === 'function',
+    'expected an Env or BatchEnv',
+  ),
   episodes: z.int().min(1).max(10_000_000).default(200),
   seeds: z.union([z.int().min(1).max(100_000), z.array(z.int()).min(1)]).default(1),
-  modes: z.array(z.enum(['sampled', 'argmax'])).min(1).default(['sampled', 'argmax']),
+  modes: z
+    .array(z.enum(['sampled', 'argmax']))
+    .min(1)
+    .default(['sampled', 'argmax']),
   temperature: z.number().positive().default(1),
   signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
 });
@@ -79,9 +88,18 @@ const schema = z.strictObject({
  * @throws {InvalidArgumentError} for options out of range or an empty set of policies.
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationRow[]> {
-  const { policies, env: given, episodes, seeds, modes, temperature, signal } = checkOptions(schema, options, 'evaluate');
+  const {
+    policies,
+    env: given,
+    episodes,
+    seeds,
+    modes,
+    temperature,
+    signal,
+  } = checkOptions(schema, options, 'evaluate');
   const names = Object.keys(policies);
-  if (names.length === 0) throw new InvalidArgumentError('evaluate: expected at least one policy in `policies`, got none');
+  if (names.length === 0)
+    throw new InvalidArgumentError('evaluate: expected at least one policy in `policies`, got none');
   await ensureBackend();
   const env = isBatchEnv(given) ? given : liftEnv(given);
   const seedList = typeof seeds === 'number' ? Array.from({ length: seeds }, (_, i) => i + 1) : seeds;
@@ -92,7 +110,14 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRow[
       const lengths: number[][] = [];
       const shown = new Uint8Array(env.catalog.size);
       for (const seed of seedList) {
-        const played = await playEpisodes(env, policies[name] as Policy, { episodes, seed, mode, temperature, shown, signal });
+        const played = await playEpisodes(env, policies[name] as Policy, {
+          episodes,
+          seed,
+          mode,
+          temperature,
+          shown,
+          signal,
+        });
         returns.push(played.returns);
         lengths.push(played.lengths);
       }
@@ -102,8 +127,15 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationRow[
   return rows;
 }
 
-function summarise(policy: string, mode: EvaluationMode, returns: number[][], lengths: number[][], shown: Uint8Array): EvaluationRow {
-  const spread = (values: number[][]) => confidenceInterval(values.length > 1 ? values.map(mean) : (values[0] as number[]));
+function summarise(
+  policy: string,
+  mode: EvaluationMode,
+  returns: number[][],
+  lengths: number[][],
+  shown: Uint8Array,
+): EvaluationRow {
+  const spread = (values: number[][]) =>
+    confidenceInterval(values.length > 1 ? values.map(mean) : (values[0] as number[]));
   const total = spread(returns);
   const steps = spread(lengths);
   return {

@@ -20,10 +20,10 @@ import { softenToEntropy } from './handover.js';
 import { featuresHash, hookSchemas, instance } from './pretrain.js';
 import type { TrainingEmitter, TrainingProgress } from './training-events.js';
 import { type LoopResult, runLoop } from './training-loop.js';
+import { hookSchemas, instance } from './training-options.js';
 
 /** An algorithm by name, or with settings. */
-export type AdaptAlgorithm =
-  AlgorithmName | NamedPpoSettings | NamedReplaySettings;
+export type AdaptAlgorithm = AlgorithmName | NamedPpoSettings | NamedReplaySettings;
 
 /** PPO, with settings. */
 export interface NamedPpoSettings extends PpoSettings {
@@ -92,9 +92,14 @@ export interface AdaptResult extends LoopResult {
 
 const schema = z.strictObject({
   agent: instance<ActorCritic>((value) => typeof value.recommend === 'function', 'an ActorCritic'),
-  env: instance<BatchEnv | Env>((value) => typeof value.step === 'function' && typeof value.reset === 'function', 'an Env or a BatchEnv'),
+  env: instance<BatchEnv | Env>(
+    (value) => typeof value.step === 'function' && typeof value.reset === 'function',
+    'an Env or a BatchEnv',
+  ),
   scheme: z.enum(['fineTune', 'mixture']).default('fineTune'),
-  alpha: z.union([z.number().min(0).max(1), instance<Schedule>((value) => typeof value.at === 'function', 'a Schedule')]).optional(),
+  alpha: z
+    .union([z.number().min(0).max(1), instance<Schedule>((value) => typeof value.at === 'function', 'a Schedule')])
+    .optional(),
   steps: z.int().min(1),
   algorithm: z
     .union([z.enum(['ppo', 'replay', 'paper']), z.looseObject({ name: z.enum(['ppo', 'replay', 'paper']) })])
@@ -105,7 +110,9 @@ const schema = z.strictObject({
   seed: z.int().default(0),
   ...hookSchemas,
   checkpointEvery: hookSchemas.checkpointEvery.default(5000),
-  afterEpoch: z.custom<AdaptOptions['afterEpoch']>((value) => typeof value === 'function', { error: 'a function' }).optional(),
+  afterEpoch: z
+    .custom<AdaptOptions['afterEpoch']>((value) => typeof value === 'function', { error: 'a function' })
+    .optional(),
 });
 
 /**
@@ -124,7 +131,9 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
   const { agent, scheme, steps, seed } = checked;
   const isMixture = scheme === 'mixture';
   if (!isMixture && checked.alpha !== undefined) {
-    throw new InvalidArgumentError("adapt: expected no `alpha` with `scheme: 'fineTune'`, which has no mixture", { argument: 'alpha' });
+    throw new InvalidArgumentError("adapt: expected no `alpha` with `scheme: 'fineTune'`, which has no mixture", {
+      argument: 'alpha',
+    });
   }
   const algorithm = adaptAlgorithm((checked.algorithm ?? agent.settings.algorithm) as AdaptAlgorithm);
   if (algorithm.critic !== undefined && algorithm.critic !== agent.settings.critic) {
@@ -136,7 +145,9 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
   const env = isBatchEnv(checked.env) ? checked.env : liftEnv(checked.env);
   const catalog = await agent.catalog.fingerprint();
   if (env.catalog !== agent.catalog && (await env.catalog.fingerprint()) !== catalog) {
-    throw new InvalidArgumentError('adapt: expected `env` to have the catalogue of `agent`, got another one', { argument: 'env' });
+    throw new InvalidArgumentError('adapt: expected `env` to have the catalogue of `agent`, got another one', {
+      argument: 'env',
+    });
   }
   if (env.contextWidth !== agent.settings.contextWidth) {
     throw new InvalidArgumentError(
@@ -158,7 +169,10 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
     if (checked.handoverEntropy !== undefined) await softenToEntropy(learner, env, checked.handoverEntropy, seed);
     const buffer = new ReplayBuffer({
       lanes: env.size,
-      stepsPerLane: Math.min(algorithm.stepsPerLane(env.size), Math.max(algorithm.rolloutSteps, Math.ceil(steps / env.size))),
+      stepsPerLane: Math.min(
+        algorithm.stepsPerLane(env.size),
+        Math.max(algorithm.rolloutSteps, Math.ceil(steps / env.size)),
+      ),
       contextWidth: env.contextWidth,
     });
     const identity = {

@@ -103,17 +103,26 @@ export class CheckpointFile {
     if (!bytes) throw new CheckpointError(`${key}: vanished while it was read`, { source: key });
     const { arrays, metadata } = decodeNamedArrays(bytes, key);
     const parsed = metadataSchema.safeParse(metadata);
-    if (!parsed.success) throw new CheckpointError(`${key}: not a checkpoint of this library`, { source: key, cause: parsed.error });
+    if (!parsed.success)
+      throw new CheckpointError(`${key}: not a checkpoint of this library`, { source: key, cause: parsed.error });
     const { version, step, identity, state } = parsed.data;
     if (Number(version) !== VERSION) {
-      throw new CheckpointError(`${key}: expected format version ${VERSION}, got ${version}`, { source: key, version: Number(version) });
+      throw new CheckpointError(`${key}: expected format version ${VERSION}, got ${version}`, {
+        source: key,
+        version: Number(version),
+      });
     }
     const { digest, ...signed } = metadata;
     if ((await arrayDigest(arrays, signed)) !== digest) {
       throw new CheckpointError(`${key}: its SHA-256 does not match its content`, { source: key });
     }
     try {
-      return { step: Number(step), identity: JSON.parse(identity) as JsonValue, state: JSON.parse(state) as JsonValue, arrays };
+      return {
+        step: Number(step),
+        identity: JSON.parse(identity) as JsonValue,
+        state: JSON.parse(state) as JsonValue,
+        arrays,
+      };
     } catch (cause) {
       throw new CheckpointError(`${key}: its header is not JSON`, { source: key, cause });
     }

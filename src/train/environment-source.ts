@@ -46,7 +46,15 @@ export class EnvironmentSource implements ExperienceSource {
     this.#forget();
   }
 
-  async step({ buffer, rng, steps }: { readonly buffer: ReplayBuffer; readonly rng: Rng; readonly steps: number }): Promise<SourceStep> {
+  async step({
+    buffer,
+    rng,
+    steps,
+  }: {
+    readonly buffer: ReplayBuffer;
+    readonly rng: Rng;
+    readonly steps: number;
+  }): Promise<SourceStep> {
     const env = this.#env;
     const lanes = env.size;
     const policy = this.#policy;
@@ -61,7 +69,16 @@ export class EnvironmentSource implements ExperienceSource {
     this.#isWhole = false;
     const { rewards, terminated, truncated } = await env.step(actions);
     const shares = pretrainedLogProb && alpha !== undefined ? { pretrainedLogProb, alpha } : {};
-    buffer.add({ histories, actions, rewards, terminated, truncated, logProb, ...shares, nextHistories: env.histories() });
+    buffer.add({
+      histories,
+      actions,
+      rewards,
+      terminated,
+      truncated,
+      logProb,
+      ...shares,
+      nextHistories: env.histories(),
+    });
     const ended: { lane: number; return: number; length: number }[] = [];
     const rows = new Uint8Array(lanes);
     for (let lane = 0; lane < lanes; lane++) {
@@ -84,8 +101,13 @@ export class EnvironmentSource implements ExperienceSource {
   }
 
   restoreState(state: JsonValue): void {
-    const { env, returns, lengths } = state as { readonly env: JsonValue; readonly returns: number[]; readonly lengths: number[] };
-    if (!this.#env.restoreState) throw new CheckpointError(`checkpoint: the environment ${this.#env.name} cannot go on from a saved state`);
+    const { env, returns, lengths } = state as {
+      readonly env: JsonValue;
+      readonly returns: number[];
+      readonly lengths: number[];
+    };
+    if (!this.#env.restoreState)
+      throw new CheckpointError(`checkpoint: the environment ${this.#env.name} cannot go on from a saved state`);
     this.#env.restoreState(env);
     this.#returns.set(returns);
     this.#lengths.set(lengths);
@@ -104,5 +126,10 @@ export class EnvironmentSource implements ExperienceSource {
 
 /** The environment's view is live; what was acted on must outlive the step. */
 function snapshot(live: HistoryBatch): HistoryBatch {
-  return { ...live, items: live.items.slice(), lengths: live.lengths.slice(), ...(live.context ? { context: live.context.slice() } : {}) };
+  return {
+    ...live,
+    items: live.items.slice(),
+    lengths: live.lengths.slice(),
+    ...(live.context ? { context: live.context.slice() } : {}),
+  };
 }

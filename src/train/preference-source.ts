@@ -5,7 +5,12 @@ import type { Mask } from '../compute/mask.js';
 import { CheckpointError, OracleError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
 import { Rng } from '../foundation/rng.js';
-import { type Preference, type PreferenceOracle, type PreferenceQuery, preferInBatches } from '../oracle/preference-oracle.js';
+import {
+  type Preference,
+  type PreferenceOracle,
+  type PreferenceQuery,
+  preferInBatches,
+} from '../oracle/preference-oracle.js';
 import type { TrainingEmitter } from './training-events.js';
 import type { ExperienceSource, SourceStep } from './training-loop.js';
 
@@ -91,7 +96,15 @@ export class PreferenceSource implements ExperienceSource {
     for (const lane of this.#lanes) this.#begin(lane);
   }
 
-  async step({ buffer, rng, steps }: { readonly buffer: ReplayBuffer; readonly rng: Rng; readonly steps: number }): Promise<SourceStep> {
+  async step({
+    buffer,
+    rng,
+    steps,
+  }: {
+    readonly buffer: ReplayBuffer;
+    readonly rng: Rng;
+    readonly steps: number;
+  }): Promise<SourceStep> {
     const lanes = this.#lanes;
     const K = this.#candidates.count;
     const contextWidth = this.#agent.settings.contextWidth;
@@ -99,14 +112,20 @@ export class PreferenceSource implements ExperienceSource {
     const asking = Math.min(lanes.length, this.#totalSteps - steps);
     const histories = historyBatch(
       lanes.map((lane) => lane.history),
-      contextWidth > 0 ? { context: lanes.map((lane) => this.#startOf(lane).context ?? new Array<number>(contextWidth).fill(0)) } : {},
+      contextWidth > 0
+        ? { context: lanes.map((lane) => this.#startOf(lane).context ?? new Array<number>(contextWidth).fill(0)) }
+        : {},
     );
     const candidates = this.#draw(histories, rng, steps / this.#totalSteps);
     // One draw a lane whether it is needed or not, so that an answer changes no other lane's draws.
     const whenNone = Int32Array.from({ length: lanes.length }, () => rng.integer(K));
     const queries = lanes.slice(0, asking).map((lane, b) => {
       const { text } = this.#startOf(lane);
-      return { history: [...lane.history], candidates: [...candidates.subarray(b * K, (b + 1) * K)], ...(text === undefined ? {} : { context: text }) };
+      return {
+        history: [...lane.history],
+        candidates: [...candidates.subarray(b * K, (b + 1) * K)],
+        ...(text === undefined ? {} : { context: text }),
+      };
     });
     const answers = await preferInBatches(this.#oracle, queries, this.#signal ? { signal: this.#signal } : {});
     this.#check(queries, answers);
@@ -138,7 +157,17 @@ export class PreferenceSource implements ExperienceSource {
       }
     }
     const idle = new Float32Array(lanes.length);
-    buffer.add({ histories, actions, rewards, terminated: new Uint8Array(lanes.length), truncated, logProb: idle, candidates, choices, rows });
+    buffer.add({
+      histories,
+      actions,
+      rewards,
+      terminated: new Uint8Array(lanes.length),
+      truncated,
+      logProb: idle,
+      candidates,
+      choices,
+      rows,
+    });
     for (const [b, lane] of lanes.entries()) if (rows[b]) lane.history.push(actions[b] as number);
     for (const lane of over) this.#begin(lane);
     return { steps: asking, oracleCalls: asking, ended };
@@ -146,7 +175,12 @@ export class PreferenceSource implements ExperienceSource {
 
   saveState(): JsonValue {
     return {
-      lanes: this.#lanes.map(({ start, history, steps, rewards }) => ({ start, history: [...history], steps, rewards })),
+      lanes: this.#lanes.map(({ start, history, steps, rewards }) => ({
+        start,
+        history: [...history],
+        steps,
+        rewards,
+      })),
       episodes: this.#episodes,
       recent: [...this.#recent],
     };
@@ -194,7 +228,9 @@ export class PreferenceSource implements ExperienceSource {
       for (const [b, list] of drawn.entries()) list.push(...items.subarray(b * fromActor, (b + 1) * fromActor));
     }
     for (let j = 0; j < fromActor && actor === 'sample'; j++) {
-      const { actions } = this.#agent.kernels.sample(histories, rng.uniforms(lanes.length), { mask: { ...this.mask, excludeRows: drawn } });
+      const { actions } = this.#agent.kernels.sample(histories, rng.uniforms(lanes.length), {
+        mask: { ...this.mask, excludeRows: drawn },
+      });
       for (const [b, list] of drawn.entries()) list.push(actions[b] as number);
     }
     const out = new Int32Array(lanes.length * K);
@@ -227,12 +263,24 @@ export class PreferenceSource implements ExperienceSource {
     const counts = { choice: 0, none: 0, invalid: 0, failed: 0 };
     for (const { kind } of answers) counts[kind]++;
     const unusable = counts.invalid + counts.failed;
-    this.#events?.emit('oracleAnswer', { phase: 'pretrain', step, asked: answers.length, chosen: counts.choice, none: counts.none, unusable });
+    this.#events?.emit('oracleAnswer', {
+      phase: 'pretrain',
+      step,
+      asked: answers.length,
+      chosen: counts.choice,
+      none: counts.none,
+      unusable,
+    });
     const failure = answers.find((answer) => answer.kind === 'failed');
     if (counts.failed === answers.length && failure?.kind === 'failed') {
-      throw new OracleError(`${this.#oracle.id}: all ${answers.length} questions of a batch failed: ${failure.error.message}`, { cause: failure.error });
+      throw new OracleError(
+        `${this.#oracle.id}: all ${answers.length} questions of a batch failed: ${failure.error.message}`,
+        { cause: failure.error },
+      );
     }
-    const recent = [...this.#recent, ...answers.map(({ kind }) => kind === 'invalid' || kind === 'failed')].slice(-JUDGED);
+    const recent = [...this.#recent, ...answers.map(({ kind }) => kind === 'invalid' || kind === 'failed')].slice(
+      -JUDGED,
+    );
     const rate = recent.filter(Boolean).length / recent.length;
     if (recent.length >= JUDGED_AT_LEAST && rate > this.#maxUnusable) {
       const sample = answers.find((answer) => answer.kind === 'invalid');

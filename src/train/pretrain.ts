@@ -17,6 +17,7 @@ import { type IndexedStart, PreferenceSource } from './preference-source.js';
 import { type IndexedAnswer, RecordedSource } from './recorded-source.js';
 import type { TrainingCounts, TrainingEmitter, TrainingProgress } from './training-events.js';
 import { type LoopResult, runLoop } from './training-loop.js';
+import { hookSchemas, instance } from './training-options.js';
 
 /** A simulated user's beginning: x1 of the paper. */
 export interface PretrainStart {
@@ -103,7 +104,11 @@ export interface PretrainOptions {
   /** Told about every second. */
   readonly onProgress?: (progress: TrainingProgress) => void;
   /** Awaited after every epoch. */
-  readonly afterEpoch?: (epoch: { readonly epoch: number; readonly steps: number; readonly updates: number }) => unknown;
+  readonly afterEpoch?: (epoch: {
+    readonly epoch: number;
+    readonly steps: number;
+    readonly updates: number;
+  }) => unknown;
   /** Told of what is odd but no error, such as a damaged checkpoint that was passed over. */
   readonly onWarning?: (message: string) => void;
   /** Stops the run after writing a checkpoint. */
@@ -122,33 +127,27 @@ export interface PretrainResult extends TrainingCounts {
   readonly wallSeconds: number;
 }
 
-/** A zod schema for a value that is passed on as it is. */
-export function instance<T>(test: (value: T) => boolean, wanted: string) {
-  return z.custom<T>((value) => typeof value === 'object' && value !== null && test(value as T), { error: wanted });
-}
-
-const functionSchema = <T>() => z.custom<T>((value) => typeof value === 'function', { error: 'a function' }).optional();
-
-/** The hooks that `pretrain` and `adapt` share, for their schemas. */
-export const hookSchemas = {
-  storage: instance<Storage>((value) => typeof value.put === 'function' && typeof value.list === 'function', 'a Storage').optional(),
-  checkpointEvery: z.int().min(1),
-  stepsPerEpoch: z.int().min(1).default(1000),
-  events: instance<TrainingEmitter>((value) => typeof value.emit === 'function', 'an EventEmitter').optional(),
-  onProgress: functionSchema<(progress: TrainingProgress) => void>(),
-  afterEpoch: functionSchema<(epoch: { readonly epoch: number; readonly steps: number; readonly updates: number }) => unknown>(),
-  onWarning: functionSchema<(message: string) => void>(),
-  signal: instance<AbortSignal>((value) => value instanceof AbortSignal, 'an AbortSignal').optional(),
-};
-
 const idList = z.array(z.string()).max(10_000);
-const startSchema = z.union([idList, z.strictObject({ history: idList, context: z.array(z.number()).optional(), text: z.string().optional() })]);
+const startSchema = z.union([
+  idList,
+  z.strictObject({ history: idList, context: z.array(z.number()).optional(), text: z.string().optional() }),
+]);
 const share = z.number().min(0).max(1);
 
 const schema = z.strictObject({
   agent: instance<ActorCritic>((value) => typeof value.recommend === 'function', 'an ActorCritic'),
   oracle: instance<PreferenceOracle>((value) => typeof value.prefer === 'function', 'a PreferenceOracle').optional(),
-  answers: z.array(z.strictObject({ history: idList, candidates: idList.min(2).max(25), choice: z.string().nullable(), context: z.array(z.number()).optional() })).min(1).optional(),
+  answers: z
+    .array(
+      z.strictObject({
+        history: idList,
+        candidates: idList.min(2).max(25),
+        choice: z.string().nullable(),
+        context: z.array(z.number()).optional(),
+      }),
+    )
+    .min(1)
+    .optional(),
   budget: z.strictObject({ calls: z.int().min(1) }).optional(),
   epochs: z.int().min(1).optional(),
   starts: z.array(startSchema).min(1).optional(),
@@ -186,12 +185,17 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
   const algorithm = pretrainAlgorithm(checked.algorithm as PretrainAlgorithm);
   const isPaper = algorithm.name === 'paper';
   if ((checked.oracle === undefined) === (checked.answers === undefined)) {
-    throw new InvalidArgumentError(`pretrain: expected exactly one of \`oracle\` and \`answers\`, got ${checked.oracle ? 'both' : 'neither'}`, {
-      argument: 'oracle',
-    });
+    throw new InvalidArgumentError(
+      `pretrain: expected exactly one of \`oracle\` and \`answers\`, got ${checked.oracle ? 'both' : 'neither'}`,
+      {
+        argument: 'oracle',
+      },
+    );
   }
   const recording =
-    checked.oracle && storage && (await RecordingOracle.open({ oracle: checked.oracle, catalog: agent.catalog, storage }));
+    checked.oracle &&
+    storage &&
+    (await RecordingOracle.open({ oracle: checked.oracle, catalog: agent.catalog, storage }));
   const oracle = recording ?? checked.oracle;
   const starts = indexStarts(agent, checked.starts ?? agent.catalog.ids().map((id) => [id]));
   const answers = checked.answers && indexAnswers(agent, checked.answers);
@@ -299,9 +303,12 @@ function indexStarts(agent: ActorCritic, starts: readonly (readonly ItemId[] | P
   return starts.map((given, i) => {
     const start: PretrainStart = 'history' in given ? given : { history: given };
     if (start.context !== undefined && start.context.length !== width) {
-      throw new InvalidArgumentError(`pretrain: expected \`starts[${i}].context\` to have ${width} numbers, got ${start.context.length}`, {
-        argument: `starts[${i}].context`,
-      });
+      throw new InvalidArgumentError(
+        `pretrain: expected \`starts[${i}].context\` to have ${width} numbers, got ${start.context.length}`,
+        {
+          argument: `starts[${i}].context`,
+        },
+      );
     }
     return { ...start, history: start.history.map((id) => agent.catalog.indexOf(id)) };
   });
@@ -319,9 +326,12 @@ function indexAnswers(agent: ActorCritic, answers: readonly RecordedAnswer[]): I
       );
     }
     if (context.length !== width) {
-      throw new InvalidArgumentError(`pretrain: expected \`answers[${i}].context\` to have ${width} numbers, got ${context.length}`, {
-        argument: `answers[${i}].context`,
-      });
+      throw new InvalidArgumentError(
+        `pretrain: expected \`answers[${i}].context\` to have ${width} numbers, got ${context.length}`,
+        {
+          argument: `answers[${i}].context`,
+        },
+      );
     }
     const indexOf = (id: ItemId) => agent.catalog.indexOf(id);
     return { history: history.map(indexOf), candidates: candidates.map(indexOf), choice: position, context };

@@ -36,10 +36,21 @@ export class RecordedSource implements ExperienceSource {
     // The order is fixed by the seed; the position is the loop's step count.
   }
 
-  async step({ buffer, rng, steps }: { readonly buffer: ReplayBuffer; readonly rng: Rng; readonly steps: number }): Promise<SourceStep> {
+  async step({
+    buffer,
+    rng,
+    steps,
+  }: {
+    readonly buffer: ReplayBuffer;
+    readonly rng: Rng;
+    readonly steps: number;
+  }): Promise<SourceStep> {
     const lanes = this.#lanes;
     const size = Math.min(lanes, this.#order.length - steps);
-    const shown = Array.from({ length: lanes }, (_, b) => this.#answers[this.#order[b < size ? steps + b : 0] as number] as IndexedAnswer);
+    const shown = Array.from(
+      { length: lanes },
+      (_, b) => this.#answers[this.#order[b < size ? steps + b : 0] as number] as IndexedAnswer,
+    );
     const K = buffer.candidateCount;
     buffer.add({
       histories: historyBatch(
@@ -47,7 +58,10 @@ export class RecordedSource implements ExperienceSource {
         { context: shown.map(({ context }) => context) },
       ),
       // Eq. 2: for None one of the k at random.
-      actions: Int32Array.from(shown, ({ candidates, choice }) => candidates[choice < K ? choice : rng.integer(K)] as number),
+      actions: Int32Array.from(
+        shown,
+        ({ candidates, choice }) => candidates[choice < K ? choice : rng.integer(K)] as number,
+      ),
       rewards: Float32Array.from(shown, ({ choice }) => (choice < K ? 1 : 0)),
       terminated: new Uint8Array(lanes),
       truncated: new Uint8Array(lanes).fill(1),

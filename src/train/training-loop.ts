@@ -57,7 +57,9 @@ export interface TrainingHooks {
   /** Told about every second, and at the end. */
   readonly onProgress?: ((progress: TrainingProgress) => void) | undefined;
   /** Awaited after every epoch; may evaluate. */
-  readonly afterEpoch?: ((epoch: { readonly epoch: number; readonly steps: number; readonly updates: number }) => unknown) | undefined;
+  readonly afterEpoch?:
+    | ((epoch: { readonly epoch: number; readonly steps: number; readonly updates: number }) => unknown)
+    | undefined;
   /** Told of a damaged checkpoint that was passed over, and of a resume on other kernels. */
   readonly onWarning?: ((message: string) => void) | undefined;
   /** On abort a checkpoint is written and the call rejects with the signal's reason. */
@@ -128,7 +130,17 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
   const backend = await ensureBackend();
   const began = Date.now();
   const files = hooks.storage && new CheckpointFile(hooks.storage);
-  const counters: Counters = { steps: 0, updates: 0, skipped: 0, episodes: 0, oracleCalls: 0, epoch: 0, iterations: 0, sinceUpdate: 0, skipsInRow: 0 };
+  const counters: Counters = {
+    steps: 0,
+    updates: 0,
+    skipped: 0,
+    episodes: 0,
+    oracleCalls: 0,
+    epoch: 0,
+    iterations: 0,
+    sinceUpdate: 0,
+    skipsInRow: 0,
+  };
   let rngs = { act: rng.fork('act'), learn: rng.fork('learn') };
   const kernels = learner.kernels.kind;
   const curve: { step: number; return: number; length: number }[] = [];
@@ -136,7 +148,9 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
   // Where episodes are started anew at every checkpoint, their beat is part of what the run is.
   const beat = source.isSaved ? {} : { checkpointEvery: hooks.checkpointEvery };
   const identity = { ...run.identity, ...beat };
-  const saved = await files?.newest(identity, (error) => hooks.onWarning?.(`${error.message}; going on from the checkpoint before it`));
+  const saved = await files?.newest(identity, (error) =>
+    hooks.onWarning?.(`${error.message}; going on from the checkpoint before it`),
+  );
   if (saved) {
     const state = parseState(saved.state);
     Object.assign(counters, state.counters);
@@ -174,14 +188,22 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     hooks.events?.emit('checkpointEnd', { phase, step: counters.steps, bytes });
   };
 
-  hooks.events?.emit('runStart', { phase, step: counters.steps, totalSteps, resumed: saved !== undefined, backend: backend.backend, kernels });
+  hooks.events?.emit('runStart', {
+    phase,
+    step: counters.steps,
+    totalSteps,
+    resumed: saved !== undefined,
+    backend: backend.backend,
+    kernels,
+  });
   let reported = 0;
   const progress = (): void => {
     if (!hooks.onProgress) return;
     reported = Date.now();
     const elapsedSeconds = (reported - began) / 1000;
     const recent = curve.slice(-RECENT_EPISODES);
-    const average = (pick: 'return' | 'length') => recent.reduce((sum, episode) => sum + episode[pick], 0) / recent.length;
+    const average = (pick: 'return' | 'length') =>
+      recent.reduce((sum, episode) => sum + episode[pick], 0) / recent.length;
     hooks.onProgress({
       phase,
       ...countsOf(counters),
@@ -219,7 +241,8 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
       hooks.events?.emit('episodeEnd', { phase, step: counters.steps, ...episode });
     }
     const isEnd = counters.steps >= totalSteps;
-    if (counters.iterations % algorithm.rolloutSteps === 0 || (isEnd && buffer.rolloutLength > 0)) learn(run, counters, rngs.learn);
+    if (counters.iterations % algorithm.rolloutSteps === 0 || (isEnd && buffer.rolloutLength > 0))
+      learn(run, counters, rngs.learn);
     while (counters.steps >= (counters.epoch + 1) * run.stepsPerEpoch) {
       counters.epoch++;
       hooks.events?.emit('epochEnd', { phase, step: counters.steps, epoch: counters.epoch });
@@ -264,7 +287,15 @@ function learn(run: LoopRun, counters: Counters, rng: Rng): void {
   }
   if (report.updates > 0) {
     const { loss, gradientNorm, entropy } = report;
-    hooks.events?.emit('updateEnd', { phase, step: counters.steps, updates: counters.updates, loss, gradientNorm, entropy, alpha: run.alphaAt(counters.steps) });
+    hooks.events?.emit('updateEnd', {
+      phase,
+      step: counters.steps,
+      updates: counters.updates,
+      loss,
+      gradientNorm,
+      entropy,
+      alpha: run.alphaAt(counters.steps),
+    });
   }
 }
 
@@ -292,7 +323,9 @@ function parseState(state: JsonValue): z.output<typeof stateSchema> {
   const parsed = stateSchema.safeParse(state);
   if (parsed.success) return parsed.data;
   const field = parsed.error.issues[0]?.path.join('.') ?? '';
-  throw new CheckpointError(`checkpoint: expected the state of a run, found a wrong \`${field}\``, { cause: parsed.error });
+  throw new CheckpointError(`checkpoint: expected the state of a run, found a wrong \`${field}\``, {
+    cause: parsed.error,
+  });
 }
 
 function countsOf({ steps, updates, skipped, episodes, oracleCalls }: Counters): TrainingCounts {
@@ -301,7 +334,11 @@ function countsOf({ steps, updates, skipped, episodes, oracleCalls }: Counters):
 
 function collectArrays({ learner, algorithm, buffer }: LoopRun): NamedArrays {
   const arrays: Record<string, NamedArray> = {};
-  const parts = { weights: learner.store.toNamedArrays(), optimiser: algorithm.optimiser.state(), buffer: buffer.toNamedArrays() };
+  const parts = {
+    weights: learner.store.toNamedArrays(),
+    optimiser: algorithm.optimiser.state(),
+    buffer: buffer.toNamedArrays(),
+  };
   for (const [prefix, part] of Object.entries(parts)) {
     for (const [name, array] of Object.entries(part)) arrays[`${prefix}/${name}`] = array;
   }

@@ -82,26 +82,28 @@ function readLog(folder: string) {
   return attempts;
 }
 
-describe.each([
-  { phase: 'pretrain', interval: 80 },
-  { phase: 'adapt', interval: 192 },
-])('$phase, killed $KILLS times', ({ phase, interval }) => {
-  it(
-    'ends as if it had never stopped',
-    async () => {
+describe(`killed ${KILLS} times`, () => {
+  // Side by side: two children at a time.
+  it.concurrent.each([
+    { phase: 'pretrain', interval: 80 },
+    { phase: 'adapt', interval: 64 },
+  ])(
+    '$phase ends as if it had never stopped',
+    async ({ phase, interval }) => {
       const rng = new Rng(`kill ${phase}`);
       const unbrokenFolder = join(root, `${phase}-unbroken`);
-      const unbroken = train(phase, unbrokenFolder);
+      const whole = (await train(phase, unbrokenFolder)) as Ended;
       const folders: string[] = [];
       const ends: Ended[] = [];
       let kills = 0;
       let killsAfterCheckpoint = 0;
+      const isEnough = () => kills >= KILLS && killsAfterCheckpoint >= KILLS_AFTER_CHECKPOINT;
       // One chain of attempts after another, until enough were killed; then the last one is left to end.
-      while (kills < KILLS) {
+      while (!isEnough()) {
         const folder = join(root, `${phase}-${folders.length}`);
         folders.push(folder);
         for (let ended: Ended | undefined; !ended; ) {
-          ended = await train(phase, folder, kills < KILLS ? rng.uniform() * SPREAD_MS : undefined);
+          ended = await train(phase, folder, isEnough() ? undefined : rng.uniform() * SPREAD_MS);
           if (ended) ends.push(ended);
           else {
             kills++;
@@ -109,7 +111,6 @@ describe.each([
           }
         }
       }
-      const whole = (await unbroken) as Ended;
 
       let mostRepeated = 0;
       let repeated = 0;
@@ -142,8 +143,7 @@ describe.each([
       process.stdout.write(
         `${phase}: ${kills} kills (${killsAfterCheckpoint} after a checkpoint) in ${folders.length} chains; at most ${mostRepeated} steps of an interval of ${interval} done again, ${repeated} in all; ${questions} questions, ${askedTwice} again (in flight at a kill); weights ${whole.hash.slice(0, 12)}\n`,
       );
-      expect(kills).toBe(KILLS);
-      expect(killsAfterCheckpoint).toBeGreaterThanOrEqual(KILLS_AFTER_CHECKPOINT);
+      expect(kills).toBeLessThan(2 * KILLS);
       expect(whole.resumed).toBe(false);
       expect(ends.some(({ resumed }) => resumed)).toBe(true);
       for (const end of ends) {

@@ -51,8 +51,8 @@ function refused(run: () => unknown): InvalidArgumentError {
 // First in the file: nobody has chosen a backend yet.
 it('says what to call when no backend was chosen, and constructs, clones and hashes without one', async () => {
   const agent = makeAgent();
-  expect(() => agent.recommend()).toThrow(BackendError);
-  expect(() => agent.recommend()).toThrow("useBackend('auto')");
+  expect(() => agent.recommend({ k: 1 })).toThrow(BackendError);
+  expect(() => agent.recommend({ k: 1 })).toThrow("useBackend('auto')");
   expect(await agent.clone().sha256()).toBe(await agent.sha256());
 });
 

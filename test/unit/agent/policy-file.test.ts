@@ -9,6 +9,7 @@ import { historyBatch } from '../../../src/compute/history-batch.js';
 import type { StateEncoder } from '../../../src/compute/state-encoder.js';
 import { mean } from '../../../src/encoder/mean-encoder.js';
 import { sasRec } from '../../../src/encoder/sasrec.js';
+import { arrayDigest } from '../../../src/foundation/array-digest.js';
 import { CheckpointError, InvalidArgumentError } from '../../../src/foundation/errors.js';
 import { decodeNamedArrays, encodeNamedArrays, type NamedArray } from '../../../src/foundation/named-arrays.js';
 import { Rng } from '../../../src/foundation/rng.js';
@@ -286,7 +287,6 @@ describe('a damaged policy', () => {
       metadata?: Record<string, string>;
       policy?: (policy: Record<string, unknown>) => void;
     }) => {
-      const { arrayDigest } = await import('../../../src/foundation/array-digest.js');
       const all = Object.fromEntries(
         Object.entries({ ...arrays, ...change.arrays }).filter(
           (entry): entry is [string, NamedArray] => entry[1] !== undefined,
@@ -294,7 +294,8 @@ describe('a damaged policy', () => {
       );
       const policy = JSON.parse(metadata.policy as string) as Record<string, unknown>;
       change.policy?.(policy);
-      const { digest: _, ...signed } = { ...metadata, policy: JSON.stringify(policy), ...change.metadata };
+      const { digest: _, ...rest } = metadata;
+      const signed: Record<string, string> = { ...rest, policy: JSON.stringify(policy), ...change.metadata };
       const forged = new MemoryStorage();
       await forged.put(
         'policy.safetensors',
