@@ -17,7 +17,6 @@ import { asSchedule, linearSchedule, type Schedule } from '../foundation/schedul
 import type { Storage } from '../foundation/storage.js';
 import { EnvironmentSource } from './environment-source.js';
 import { softenToEntropy } from './handover.js';
-import { featuresHash, hookSchemas, instance } from './pretrain.js';
 import type { TrainingEmitter, TrainingProgress } from './training-events.js';
 import { type LoopResult, runLoop } from './training-loop.js';
 import { hookSchemas, instance } from './training-options.js';
