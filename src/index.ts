@@ -161,14 +161,13 @@ export type {
   ScoreArrays,
   ScoreOptions,
   Scores,
-  StepResult,
   TopItems,
   Want,
 } from './compute/kernels.js';
 export type { Mask } from './compute/mask.js';
 export type { ModelSpec } from './compute/model.js';
 export { normalParameter } from './compute/model.js';
-export type { AdamOptions } from './compute/optimiser.js';
+export type { AdamOptions, StepResult } from './compute/optimiser.js';
 export { Adam } from './compute/optimiser.js';
 export type { Parameter } from './compute/parameter-store.js';
 export { ParameterStore } from './compute/parameter-store.js';

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import { z } from 'zod';
 import { BackendError, InvalidArgumentError } from '../foundation/errors.js';
-import { closest } from '../foundation/options.js';
+import { checkOptions, closest } from '../foundation/options.js';
 import { applyMatMulPatch, removeMatMulPatch } from './matmul-patch.js';
 
 /** Names of the compute backends that {@link useBackend} knows. */
@@ -10,7 +11,7 @@ export type BackendName = 'wasm' | 'node-gpu' | 'node' | 'webgpu' | 'webgl' | 'c
 export interface BackendReport {
   /** Name of the tfjs backend, e.g. `wasm` or `tensorflow`. */
   readonly backend: string;
-  /** What was asked for; `program` when the program chose by itself with `tf.setBackend`. */
+  /** What was asked for; `program` when it runs without having been asked for here. */
   readonly requested: string;
   /** Why it is this one, in a sentence. */
   readonly reason: string;
@@ -23,11 +24,28 @@ export interface BackendOptions {
   /** Replace tfjs-wasm's slow transposed BatchMatMul; false gives stock tfjs (the bench compares both). @default true */
   readonly patch?: boolean;
   /**
-   * Where a browser finds the `.wasm` files of `@tensorflow/tfjs-backend-wasm`: a folder (ending in `/`) or a map by file
-   * name. Node finds them by itself. @default beside the script
+   * Where a browser finds the `.wasm` files of `@tensorflow/tfjs-backend-wasm` (in its `dist/`): the URL of their folder,
+   * or a URL for each of the three file names. Node finds them by itself. It counts from the first start of wasm on; a
+   * page that failed to find them has to be loaded again. @default beside the page, or the script if that is no module
    */
   readonly wasmPaths?: string | Readonly<Record<string, string>>;
 }
+
+/** The files of `@tensorflow/tfjs-backend-wasm`: which one is fetched depends on the browser. */
+const WASM_FILES = ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm', 'tfjs-backend-wasm-threaded-simd.wasm'];
+
+const optionsSchema = z.strictObject({
+  patch: z.boolean().default(true),
+  wasmPaths: z
+    .union(
+      [
+        z.string().min(1),
+        z.record(z.string(), z.string()).refine((paths) => WASM_FILES.every((file) => paths[file] !== undefined)),
+      ],
+      { error: `the URL of a folder, or one for each of ${WASM_FILES.join(', ')}` },
+    )
+    .optional(),
+});
 
 /** How tfjs calls each backend and which package brings it (none: part of `@tensorflow/tfjs`). */
 const BACKENDS: Readonly<Record<BackendName, { readonly tfjs: string; readonly package?: string }>> = {
@@ -41,27 +59,50 @@ const BACKENDS: Readonly<Record<BackendName, { readonly tfjs: string; readonly p
 
 let report: BackendReport | undefined;
 
+/** What tfjs-wasm was told; it cannot be told again after a start that failed. */
+let toldWasmPaths: BackendOptions['wasmPaths'];
+
+/** Calls run one after the other: a backend that starts while tfjs waits for another counts as failed. */
+let turn: Promise<unknown> = Promise.resolve();
+
+function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  const result = turn.then(work);
+  turn = result.catch(() => undefined);
+  return result;
+}
+
 /**
  * Chooses and starts the compute backend; call it once before anything is trained or served. Nothing else in the
  * library changes tfjs's global state, and nothing does at import.
  *
  * `'auto'` in Node tries an installed native binding (`@tensorflow/tfjs-node-gpu`, then `@tensorflow/tfjs-node`), then
- * wasm; in a browser it takes wasm. It never falls back to cpu, which is a hundred times slower: ask for `'cpu'` by name.
+ * wasm; in a browser it tries wasm (see `wasmPaths`), then webgl. It never falls back to cpu, which is a hundred times
+ * slower: ask for `'cpu'` by name. Where none starts, the one that ran before goes on.
  *
  * @param name - which backend. @default 'auto'
  * @param options - see {@link BackendOptions}.
  * @returns what runs and why.
- * @throws {BackendError} when the backend is not installed (with the command that installs it) or does not start.
- * @throws {InvalidArgumentError} when there is no backend of that name.
+ * @throws {BackendError} when the backend is not installed (with the command that installs it), does not start, or
+ * computes with 16-bit floats only (webgl on some phones).
+ * @throws {InvalidArgumentError} when there is no backend of that name, or for options out of range.
  */
 export async function useBackend(
   name: 'auto' | BackendName = 'auto',
   options: BackendOptions = {},
 ): Promise<BackendReport> {
-  if (name === 'auto') {
-    report = await startAuto(options);
-    return report;
-  }
+  const checked = checkOptions(optionsSchema, options, 'useBackend');
+  if (name !== 'auto') checkName(name);
+  return inTurn(() => choose(name, checked));
+}
+
+type CheckedOptions = z.output<typeof optionsSchema>;
+
+async function choose(name: 'auto' | BackendName, options: CheckedOptions): Promise<BackendReport> {
+  report = name === 'auto' ? await startAuto(options) : await start(name, name, 'asked for by name', options);
+  return report;
+}
+
+function checkName(name: string): void {
   if (!Object.hasOwn(BACKENDS, name)) {
     const names = ['auto', ...Object.keys(BACKENDS)];
     const guess = typeof name === 'string' ? closest(name, names) : undefined;
@@ -70,8 +111,6 @@ export async function useBackend(
       { argument: 'name', wanted: names.join(', '), got: name },
     );
   }
-  report = await start(name, name, 'asked for by name', options);
-  return report;
 }
 
 /** The backend in use, or undefined when none was chosen yet. */
@@ -79,9 +118,13 @@ export function currentBackend(): BackendReport | undefined {
   return report ?? chosenByProgram();
 }
 
-/** The backend in use; chooses `'auto'` when none was chosen yet. */
+/**
+ * The backend in use; chooses `'auto'` when none was chosen yet.
+ *
+ * @throws {BackendError} as {@link useBackend} does.
+ */
 export async function ensureBackend(): Promise<BackendReport> {
-  return currentBackend() ?? useBackend('auto');
+  return currentBackend() ?? inTurn(async () => currentBackend() ?? choose('auto', { patch: true }));
 }
 
 /**
@@ -97,15 +140,18 @@ export function requireBackend(): BackendReport {
   });
 }
 
-/** A program may call `tf.setBackend` itself. cpu does not count: tfjs falls back to it unasked at the first stray operation. */
+/**
+ * A program may call `tf.setBackend` itself; in browsers tfjs also starts webgl unasked at the first stray operation. cpu
+ * does not count: tfjs falls back to it unasked everywhere. Nor does a name whose start failed or is under way.
+ */
 function chosenByProgram(): BackendReport | undefined {
-  const backend: string | undefined = tf.engine().backendName;
-  if (backend === undefined || backend === '' || backend === 'cpu') return undefined;
-  return { backend, requested: 'program', reason: 'the program set it with tf.setBackend', patched: false };
+  const { backendName: backend, registry } = tf.engine();
+  if (backend === 'cpu' || registry[backend] === undefined || isHalfPrecision(backend)) return undefined;
+  return { backend, requested: 'program', reason: 'tfjs ran it already', patched: false };
 }
 
-async function startAuto(options: BackendOptions): Promise<BackendReport> {
-  if (!isNode()) return start('wasm', 'auto', 'the default in a browser', options);
+async function startAuto(options: CheckedOptions): Promise<BackendReport> {
+  if (!isNode()) return startInBrowser(options);
   const refusals: string[] = [];
   for (const name of ['node-gpu', 'node'] as const) {
     try {
@@ -118,14 +164,34 @@ async function startAuto(options: BackendOptions): Promise<BackendReport> {
   return start('wasm', 'auto', `the default without a native binding (${refusals.join('; ')})`, options);
 }
 
+async function startInBrowser(options: CheckedOptions): Promise<BackendReport> {
+  let refusal: BackendError;
+  try {
+    return await start('wasm', 'auto', 'the default in a browser', options);
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error;
+    refusal = error;
+  }
+  try {
+    return await start('webgl', 'auto', `the next best in a browser (${refusal.message})`, options);
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error;
+    throw new BackendError(
+      `No backend starts: ${refusal.message}. ${error.message}. cpu is only used when asked for by name`,
+      { backend: 'auto', cause: refusal },
+    );
+  }
+}
+
 async function start(
   name: BackendName,
   requested: string,
   reason: string,
-  options: BackendOptions,
+  options: CheckedOptions,
 ): Promise<BackendReport> {
   const { tfjs } = BACKENDS[name];
   await load(name, options);
+  const before = tf.engine().backendName;
   let isStarted = false;
   const restoreListeners = name === 'wasm' ? rememberListeners() : undefined;
   try {
@@ -135,28 +201,57 @@ async function start(
     throw new BackendError(`The ${name} backend does not start: ${messageOf(cause)}`, { backend: name, cause });
   } finally {
     restoreListeners?.();
+    if (!isStarted) await goBackTo(before);
   }
   if (!isStarted) {
-    const hint = name === 'wasm' && !isNode() ? '; pass `wasmPaths`, where the page finds the .wasm files' : '';
-    throw new BackendError(`The ${name} backend does not start on this machine${hint}`, { backend: name });
+    const hint =
+      name === 'wasm' && !isNode() ? ': the page did not find its .wasm files, pass `wasmPaths`' : ' on this machine';
+    throw new BackendError(`The ${name} backend does not start${hint}`, { backend: name });
+  }
+  if (isHalfPrecision(name)) {
+    await goBackTo(before);
+    throw new BackendError(`The ${name} backend has only 16-bit floats on this machine: training would overflow`, {
+      backend: name,
+    });
   }
   let patched = false;
   if (name === 'wasm') {
-    if (options.patch ?? true) patched = applyMatMulPatch();
+    if (options.patch) patched = applyMatMulPatch();
     else removeMatMulPatch();
   }
   return { backend: tfjs, requested, reason, patched };
 }
 
-async function load(name: BackendName, options: BackendOptions): Promise<void> {
-  const specifier = BACKENDS[name].package;
-  if (specifier === undefined) return;
-  if (name === 'wasm') {
-    const wasm = await import('@tensorflow/tfjs-backend-wasm');
-    if (options.wasmPaths !== undefined) wasm.setWasmPaths(options.wasmPaths as string | Record<string, string>);
-    return;
+/** After a start that failed, tfjs would run the next operation on whatever starts, cpu included. */
+async function goBackTo(backend: string): Promise<void> {
+  if (tf.engine().registry[backend] !== undefined) await tf.setBackend(backend);
+}
+
+function isHalfPrecision(name: string): boolean {
+  return name === 'webgl' && !tf.env().getBool('WEBGL_RENDER_FLOAT32_ENABLED');
+}
+
+async function loadWasm({ wasmPaths }: CheckedOptions): Promise<void> {
+  const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
+  if (wasmPaths === undefined || JSON.stringify(wasmPaths) === JSON.stringify(toldWasmPaths)) return;
+  try {
+    setWasmPaths(typeof wasmPaths === 'string' && !wasmPaths.endsWith('/') ? `${wasmPaths}/` : wasmPaths);
+  } catch (cause) {
+    const message = 'The wasm backend failed to start before, and looks nowhere else until the page is loaded again';
+    throw new BackendError(message, { backend: 'wasm', cause });
   }
-  if (name === 'node' || name === 'node-gpu') restoreIsNullOrUndefined();
+  toldWasmPaths = wasmPaths;
+}
+
+async function load(name: BackendName, options: CheckedOptions): Promise<void> {
+  if (name === 'wasm') return loadWasm(options);
+  const specifier = BACKENDS[name].package;
+  // A page that imports webgpu's package itself has registered it.
+  if (specifier === undefined || (!isNode() && tf.findBackendFactory(BACKENDS[name].tfjs) != null)) return;
+  if (name === 'node' || name === 'node-gpu') {
+    if (!isNode()) throw new BackendError(`The ${name} backend runs in Node only`, { backend: name });
+    restoreIsNullOrUndefined();
+  }
   try {
     // A variable, so that neither the compiler nor a bundler looks for the optional package.
     await import(/* @vite-ignore */ /* webpackIgnore: true */ specifier);
@@ -165,11 +260,10 @@ async function load(name: BackendName, options: BackendOptions): Promise<void> {
     const isMissing = [`'${specifier}'`, `"${specifier}"`].some((quoted) => messageOf(cause).includes(quoted));
     if (isMissing || !isNode()) {
       const install = `npm install ${specifier}`;
-      throw new BackendError(`The ${name} backend needs ${specifier}, which is not installed: run \`${install}\``, {
-        backend: name,
-        install,
-        cause,
-      });
+      const lack = isNode()
+        ? `which is not installed: run \`${install}\``
+        : `which this page lacks: run \`${install}\`, and import it in the page's own script, for a bundler to find`;
+      throw new BackendError(`The ${name} backend needs ${specifier}, ${lack}`, { backend: name, install, cause });
     }
     throw new BackendError(`${specifier} is installed but does not load: ${messageOf(cause)}`, {
       backend: name,

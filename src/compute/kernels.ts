@@ -1,7 +1,7 @@
 import type { HistoryBatch } from './history-batch.js';
 import type { Mask } from './mask.js';
 import type { ModelSpec } from './model.js';
-import type { Adam } from './optimiser.js';
+import type { Adam, StepResult } from './optimiser.js';
 import type { ParameterStore } from './parameter-store.js';
 
 /** A head that scores every item: the policy's logits, or Q(s, ·) of a critic over actions. */
@@ -102,14 +102,6 @@ export interface TopItems {
   readonly items: Int32Array;
   /** log pi(a|s) of them under mask and temperature, `[B, k]`. */
   readonly logProb: Float32Array;
-}
-
-/** What one optimiser step did. */
-export interface StepResult {
-  /** Global norm of the gradients of all parameters that are not frozen, before clipping. */
-  readonly gradientNorm: number;
-  /** False when the norm was not finite: parameters and moments were left as they were. */
-  readonly applied: boolean;
 }
 
 /**

@@ -2,8 +2,15 @@ import { z } from 'zod';
 import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
 import { checkOptions } from '../foundation/options.js';
-import type { StepResult } from './kernels.js';
 import type { ParameterStore } from './parameter-store.js';
+
+/** What one optimiser step did. */
+export interface StepResult {
+  /** Global norm of the gradients of all parameters that are not frozen, before clipping. */
+  readonly gradientNorm: number;
+  /** False when the norm was not finite: parameters and moments were left as they were. */
+  readonly applied: boolean;
+}
 
 /** Options of {@link Adam}. */
 export interface AdamOptions {

@@ -12,13 +12,12 @@ import type {
   ScoreArrays,
   ScoreOptions,
   Scores,
-  StepResult,
   TopItems,
   Want,
 } from './kernels.js';
 import { Leaves, ParameterTensors } from './leaves.js';
 import { checkModelSpec, type ModelSpec } from './model.js';
-import { Adam } from './optimiser.js';
+import { Adam, type StepResult } from './optimiser.js';
 import type { ParameterStore } from './parameter-store.js';
 import { policyOutputs } from './policy-outputs.js';
 import { checkWant, type ScoringCall, scoringCall } from './scoring-call.js';

@@ -70,6 +70,8 @@ export interface ComparisonOptions {
   readonly storage?: Storage | undefined;
   /** Told before each piece of work, and about every second of training. */
   readonly onProgress?: (progress: ComparisonProgress) => void;
+  /** Told the world's card as soon as it is measured. */
+  readonly onCard?: (card: readonly CardRow[]) => void;
   /** Told of what is odd but no error, such as a damaged checkpoint that was passed over. */
   readonly onWarning?: (message: string) => void;
   /** Stops the comparison. */
@@ -89,8 +91,15 @@ export interface Comparison {
 }
 
 /** The pieces of one seed's work, each with the share of the time that has gone when it begins. */
-const PIECES = { random: 0, ialp: 0.06, ialpShuffledOracle: 0.16, scratch: 0.26, fineTune: 0.48, mixture: 0.7 } as const;
-/** The card comes last: this share of the whole. */
+const PIECES = {
+  random: 0,
+  ialp: 0.06,
+  ialpShuffledOracle: 0.16,
+  scratch: 0.26,
+  fineTune: 0.48,
+  mixture: 0.7,
+} as const;
+/** The card comes first: this share of the whole. */
 const CARD_SHARE = 0.03;
 type Piece = keyof typeof PIECES;
 type Report = (piece: Piece, training?: TrainingProgress) => void;
@@ -112,7 +121,17 @@ const CURVES = [
  */
 export async function compareMethods(options: ComparisonOptions): Promise<Comparison> {
   const { world, seeds, episodes, storage, signal } = options;
-  const measurements = await Measurements.open({ world, split: 'test', episodes, storage, signal, run: identityOf(options) });
+  const measurements = await Measurements.open({
+    world,
+    split: 'test',
+    episodes,
+    storage,
+    signal,
+    run: identityOf(options),
+  });
+  options.onProgress?.({ method: 'card', seed: seeds[0] as number, done: 0 });
+  const card = await worldCard(world, { split: 'test', episodes, seeds, ...(signal ? { signal } : {}) });
+  options.onCard?.(card);
   const fused: number[] = [];
   for (const [index, seed] of seeds.entries()) {
     const report: Report = (method, training) => {
@@ -122,13 +141,11 @@ export async function compareMethods(options: ComparisonOptions): Promise<Compar
       const ends = begins[begins.indexOf(PIECES[method]) + 1] ?? 1;
       const share = training ? training.steps / training.totalSteps : 0;
       const ofSeed = PIECES[method] + (ends - PIECES[method]) * share;
-      const done = ((index + ofSeed) / seeds.length) * (1 - CARD_SHARE);
+      const done = CARD_SHARE + ((index + ofSeed) / seeds.length) * (1 - CARD_SHARE);
       options.onProgress?.({ method, seed, done, ...(training ? { training } : {}) });
     };
     fused.push(...(await measureSeed(options, measurements, seed, report)));
   }
-  options.onProgress?.({ method: 'card', seed: seeds[0] as number, done: 1 - CARD_SHARE });
-  const card = await worldCard(world, { split: 'test', episodes, seeds, ...(signal ? { signal } : {}) });
   const truth = card.find(({ policy }) => policy === 'oraclePersonal') ?? card.find(({ policy }) => policy === 'beam');
   return {
     rows: [...measurements.rows(), ...(truth ? oracleRows(truth) : [])],
@@ -181,7 +198,13 @@ async function measureSeed(
       ...(options.pretrainAlgorithm ? { algorithm: options.pretrainAlgorithm } : {}),
     });
     fused.push(result.fusedShare);
-    const at = { ...still, updates: result.updates, oracleCalls: result.oracleCalls, algorithm: 'list' as const, began };
+    const at = {
+      ...still,
+      updates: result.updates,
+      oracleCalls: result.oracleCalls,
+      algorithm: 'list' as const,
+      began,
+    };
     await measurements.measure(method, agent, at);
     return { agent, at };
   };
@@ -268,7 +291,14 @@ async function measureBandit(options: ComparisonOptions, measurements: Measureme
       const rows = Uint8Array.from(terminated, (flag, b) => flag | (truncated[b] as number));
       if (rows.includes(1)) env.reset({ rows });
     }
-    await measurements.measure('countingBandit', bandit, { seed, steps: mark, updates: 0, oracleCalls: 0, algorithm: 'none', began });
+    await measurements.measure('countingBandit', bandit, {
+      seed,
+      steps: mark,
+      updates: 0,
+      oracleCalls: 0,
+      algorithm: 'none',
+      began,
+    });
   }
 }
 
@@ -286,7 +316,17 @@ function wrongSign(theta: ActorCritic): ActorCritic {
 }
 
 /** The card's best planner under both modes: it does not sample. */
-function oracleRows({ world, split, reward, averageReward, coverage, length, returnHigh, returnLow, return: total }: CardRow): RunRow[] {
+function oracleRows({
+  world,
+  split,
+  reward,
+  averageReward,
+  coverage,
+  length,
+  returnHigh,
+  returnLow,
+  return: total,
+}: CardRow): RunRow[] {
   return (['sampled', 'argmax'] as const).map((mode) => ({
     ...{ world, split, reward, method: 'oracle' as const, algorithm: 'none' as const, mode, temperature: null },
     ...{ steps: 0, updates: 0, oracleCalls: 0, return: total, returnLow, returnHigh, length, averageReward, coverage },
@@ -295,5 +335,8 @@ function oracleRows({ world, split, reward, averageReward, coverage, length, ret
 }
 
 function oracleCurve({ return: total, returnLow: low, returnHigh: high, length }: CardRow): ReportCurve {
-  return { method: 'oracle', points: [{ steps: 0, return: total, low, high, length, lengthLow: length, lengthHigh: length }] };
+  return {
+    method: 'oracle',
+    points: [{ steps: 0, return: total, low, high, length, lengthLow: length, lengthHigh: length }],
+  };
 }

@@ -1,12 +1,12 @@
 import { z } from 'zod';
+import { sasRec } from '../encoder/sasrec.js';
 import { checkOptions } from '../foundation/options.js';
 import { linearSchedule } from '../foundation/schedules.js';
 import type { Storage } from '../foundation/storage.js';
-import { sasRec } from '../encoder/sasrec.js';
 import { SimulatedOracle } from '../oracle/simulated-oracle.js';
 import { syntheticWorld } from '../world/synthetic-world.js';
 import type { World } from '../world/world.js';
-import { type Comparison, type ComparisonProgress, compareMethods } from './compare-methods.js';
+import { type Comparison, type ComparisonOptions, type ComparisonProgress, compareMethods } from './compare-methods.js';
 import { greatestCommonDivisor } from './greatest-common-divisor.js';
 
 /** Every number of the demo: what it is tuned by stands here and nowhere else. */
@@ -36,7 +36,7 @@ export const DEMO = {
   /** Greatest common step of the marks. */
   stepsPerEpoch: 1000,
   /** Parallel users while learning. */
-  lanes: 32,
+  lanes: 16,
   /** Episodes of a measurement. */
   episodes: 192,
 } as const;
@@ -55,6 +55,8 @@ export interface DemoOptions {
   readonly storage?: Storage | undefined;
   /** Told as it goes. */
   readonly onProgress?: ((progress: ComparisonProgress) => void) | undefined;
+  /** Told the world's card, which is measured first. */
+  readonly onCard?: ComparisonOptions['onCard'];
   /** Told of what is odd but no error. */
   readonly onWarning?: ((message: string) => void) | undefined;
   /** Stops the demo after writing a checkpoint. */
@@ -67,8 +69,11 @@ const schema = z.strictObject({
   steps: positive.default(DEMO.steps),
   calls: positive.default(DEMO.calls),
   episodes: positive.default(DEMO.episodes),
-  storage: z.custom<Storage>((value) => typeof (value as Storage | undefined)?.put === 'function', 'a Storage').optional(),
+  storage: z
+    .custom<Storage>((value) => typeof (value as Storage | undefined)?.put === 'function', 'a Storage')
+    .optional(),
   onProgress: z.custom<DemoOptions['onProgress']>((value) => typeof value === 'function', 'a function').optional(),
+  onCard: z.custom<DemoOptions['onCard']>((value) => typeof value === 'function', 'a function').optional(),
   onWarning: z.custom<DemoOptions['onWarning']>((value) => typeof value === 'function', 'a function').optional(),
   signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'an AbortSignal').optional(),
 });
@@ -87,7 +92,11 @@ export function demoWorld(): World {
  * @throws {CheckpointError} when the storage holds another demo's state.
  */
 export async function runDemo(options: DemoOptions = {}): Promise<Comparison> {
-  const { seeds, steps, calls, episodes, storage, onProgress, onWarning, signal } = checkOptions(schema, options, 'runDemo');
+  const { seeds, steps, calls, episodes, storage, onProgress, onCard, onWarning, signal } = checkOptions(
+    schema,
+    options,
+    'runDemo',
+  );
   const world = demoWorld();
   const { catalog } = world;
   const marks = marksUpTo(steps);
@@ -112,6 +121,7 @@ export async function runDemo(options: DemoOptions = {}): Promise<Comparison> {
     seeds,
     storage,
     ...(onProgress ? { onProgress } : {}),
+    ...(onCard ? { onCard } : {}),
     ...(onWarning ? { onWarning } : {}),
     ...(signal ? { signal } : {}),
   });

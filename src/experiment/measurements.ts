@@ -10,7 +10,7 @@ import { evaluate } from '../metrics/evaluate.js';
 import { confidenceInterval, mean } from '../metrics/statistics.js';
 import type { World, WorldSplit } from '../world/world.js';
 import type { ReportCurve } from './report.js';
-import { METHODS, MODES, type Method, ALGORITHMS, type RowAlgorithm, type RunRow } from './result-schema.js';
+import { ALGORITHMS, METHODS, type Method, MODES, type RowAlgorithm, type RunRow } from './result-schema.js';
 
 /** How far a method had learned when it was measured. */
 export interface MeasuredAt {
@@ -103,7 +103,8 @@ export class Measurements {
     }
     const measured = records.map((record, i) => {
       const parsed = measuredSchema.safeParse(record);
-      if (!parsed.success) throw new InvalidDataError('not a measurement', { source: KEY, line: i + 2, cause: parsed.error });
+      if (!parsed.success)
+        throw new InvalidDataError('not a measurement', { source: KEY, line: i + 2, cause: parsed.error });
       return parsed.data;
     });
     return new Measurements(options, log, measured);
@@ -134,7 +135,9 @@ export class Measurements {
 
   /** Whether a method was measured at these steps, in both modes. */
   has(method: Method, at: Pick<MeasuredAt, 'seed' | 'steps'>): boolean {
-    const found = this.#measured.filter((one) => one.method === method && one.seed === at.seed && one.steps === at.steps);
+    const found = this.#measured.filter(
+      (one) => one.method === method && one.seed === at.seed && one.steps === at.steps,
+    );
     return found.length >= MODES.length;
   }
 
@@ -180,7 +183,15 @@ export class Measurements {
         .map((group) => {
           const [total, steps] = [spreadOf(group, 'return'), spreadOf(group, 'length')];
           const at = (group[0] as Measured).steps;
-          return { steps: at, return: total.mean, low: total.low, high: total.high, length: steps.mean, lengthLow: steps.low, lengthHigh: steps.high };
+          return {
+            steps: at,
+            return: total.mean,
+            low: total.low,
+            high: total.high,
+            length: steps.mean,
+            lengthLow: steps.low,
+            lengthHigh: steps.high,
+          };
         });
     return methods
       .map((entry) => {
@@ -200,7 +211,11 @@ export class Measurements {
     const order = (method: Method) => this.#measured.findIndex((one) => one.method === method);
     return [...by.values()].sort(([a], [b]) => {
       const [one, other] = [a as Measured, b as Measured];
-      return order(one.method) - order(other.method) || one.steps - other.steps || MODES.indexOf(one.mode) - MODES.indexOf(other.mode);
+      return (
+        order(one.method) - order(other.method) ||
+        one.steps - other.steps ||
+        MODES.indexOf(one.mode) - MODES.indexOf(other.mode)
+      );
     });
   }
 }
@@ -232,4 +247,3 @@ async function weightsHash(policy: Policy): Promise<string | null> {
   if (policy instanceof MixturePolicy) return policy.learner.sha256();
   return policy instanceof ActorCritic ? policy.sha256() : null;
 }
-

@@ -32,7 +32,7 @@ export interface WorldPreset {
   readonly attributes: readonly string[];
 }
 
-const COMMON = { calls: 2000, starts: 256, lanes: 32, episodes: 192, handoverEntropy: 3, alphaSteps: 6000 } as const;
+const COMMON = { calls: 2000, starts: 256, lanes: 16, episodes: 192, handoverEntropy: 3, alphaSteps: 6000 } as const;
 /** So many last items the state sees, and "was shown j steps ago" reaches so far back (`learning.md` 2). */
 const HISTORY = { historyLength: 10, repeats: 8 } as const;
 

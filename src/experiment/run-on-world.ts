@@ -3,8 +3,8 @@ import { ActorCritic } from '../agent/actor-critic.js';
 import type { ActorCriticOptions, AlgorithmName } from '../agent/agent-model.js';
 import type { MixturePolicy } from '../agent/mixture-policy.js';
 import { RandomPolicy } from '../agent/random-policy.js';
-import type { Kernels } from '../compute/kernels.js';
 import { ensureBackend } from '../compute/backend.js';
+import type { Kernels } from '../compute/kernels.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { linearSchedule, type Schedule } from '../foundation/schedules.js';
@@ -157,7 +157,10 @@ export interface EvaluateOnWorldOptions {
 const isFunction = (value: unknown): boolean => typeof value === 'function';
 const count = z.int().min(1);
 const worldSchema = z.custom<World>((value) => isFunction((value as World | undefined)?.batchEnv), 'a World');
-const agentSchema = z.custom<ActorCritic>((value) => isFunction((value as ActorCritic | undefined)?.recommend), 'an ActorCritic');
+const agentSchema = z.custom<ActorCritic>(
+  (value) => isFunction((value as ActorCritic | undefined)?.recommend),
+  'an ActorCritic',
+);
 const watching = {
   onProgress: z.custom<(progress: RunProgress) => void>(isFunction, 'a function').optional(),
   signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'an AbortSignal').optional(),
@@ -172,7 +175,10 @@ const common = {
 };
 const pretrainSchema = z.strictObject({
   ...common,
-  oracle: z.custom<PreferenceOracle>((value) => isFunction((value as PreferenceOracle | undefined)?.prefer), 'a PreferenceOracle'),
+  oracle: z.custom<PreferenceOracle>(
+    (value) => isFunction((value as PreferenceOracle | undefined)?.prefer),
+    'a PreferenceOracle',
+  ),
   method: z.custom<Method>((value) => typeof value === 'string').default('ialp'),
   agent: z.custom<ActorCriticOptions>((value) => typeof value === 'object').optional(),
   calls: count.optional(),
@@ -216,7 +222,11 @@ const STEPS_PER_EPISODE = 10;
  * @param preset - what is asked where neither is given.
  */
 export function plannedCalls(
-  { calls, epochs, starts }: { readonly calls?: number | undefined; readonly epochs?: number | undefined; readonly starts: number },
+  {
+    calls,
+    epochs,
+    starts,
+  }: { readonly calls?: number | undefined; readonly epochs?: number | undefined; readonly starts: number },
   preset: number,
 ): number {
   const all = epochs === undefined ? Number.POSITIVE_INFINITY : epochs * starts * STEPS_PER_EPISODE;
@@ -258,7 +268,13 @@ export async function pretrainOnWorld(options: PretrainOnWorldOptions): Promise<
       checkpointEvery,
       ...hooksOf(checked, 'pretrain', (share) => 0.1 + 0.8 * share),
     });
-    const facts: PolicyFacts = { method, algorithm: name, steps: 0, updates: training.updates, oracleCalls: training.oracleCalls };
+    const facts: PolicyFacts = {
+      method,
+      algorithm: name,
+      steps: 0,
+      updates: training.updates,
+      oracleCalls: training.oracleCalls,
+    };
     onProgress?.({ phase: 'measure', done: 0.9 });
     await measurements.measure(method, agent, { ...facts, seed, began });
     const rows = measurements.rows();
@@ -285,12 +301,16 @@ export async function adaptOnWorld(options: AdaptOnWorldOptions): Promise<AdaptO
   const name: AlgorithmName = typeof algorithm === 'string' ? algorithm : algorithm.name;
   const made = checked.agent ? undefined : new ActorCritic(preset.agent({ seed, algorithm: name }));
   const agent = checked.agent ?? (made as ActorCritic);
-  const before = checked.agent ? (checked.facts ?? UNKNOWN_POLICY) : { ...UNKNOWN_POLICY, method: 'untrained' as const };
+  const before = checked.agent
+    ? (checked.facts ?? UNKNOWN_POLICY)
+    : { ...UNKNOWN_POLICY, method: 'untrained' as const };
   const method: Method = scheme === 'mixture' ? 'mixture' : checked.agent ? 'fineTune' : 'scratch';
   const handoverEntropy = checked.handoverEntropy ?? (checked.agent ? preset.handoverEntropy : undefined);
   const alpha =
     checked.alpha ??
-    (scheme === 'mixture' ? linearSchedule({ from: 0.1, to: 1, steps: Math.min(preset.alphaSteps, steps) }) : undefined);
+    (scheme === 'mixture'
+      ? linearSchedule({ from: 0.1, to: 1, steps: Math.min(preset.alphaSteps, steps) })
+      : undefined);
   const stepsPerEpoch = marks.reduce(greatestCommonDivisor);
   try {
     const run = { method, steps, lanes, seed, algorithm: name, pretrained: await agent.sha256(), marks: [...marks] };
@@ -321,7 +341,8 @@ export async function adaptOnWorld(options: AdaptOnWorldOptions): Promise<AdaptO
       ...hooksOf(checked, 'adapt', (share) => 0.03 + 0.96 * share),
       afterEpoch: async ({ epoch, policy, updates }) => {
         const mark = epoch * stepsPerEpoch;
-        if (marks.includes(mark)) await measurements.measure(method, policy, { ...factsAt(mark, updates), seed, began });
+        if (marks.includes(mark))
+          await measurements.measure(method, policy, { ...factsAt(mark, updates), seed, began });
       },
     });
     const facts = factsAt(training.steps, training.updates);
@@ -366,7 +387,11 @@ function now(at: Omit<MeasuredAt, 'began'>): MeasuredAt {
 interface RunHooks extends Pick<RunOnWorldOptions, 'storage' | 'onProgress' | 'onWarning' | 'signal'> {}
 
 /** A run's hooks as `pretrain` and `adapt` take them, in a part of the storage of their own. */
-function hooksOf({ storage, onProgress, onWarning, signal }: RunHooks, phase: 'pretrain' | 'adapt', doneAt: (share: number) => number) {
+function hooksOf(
+  { storage, onProgress, onWarning, signal }: RunHooks,
+  phase: 'pretrain' | 'adapt',
+  doneAt: (share: number) => number,
+) {
   return {
     ...(storage ? { storage: prefixedStorage(storage, phase) } : {}),
     ...(onProgress

@@ -16,6 +16,7 @@ import { Rng } from '../foundation/rng.js';
 import { asSchedule, linearSchedule, type Schedule } from '../foundation/schedules.js';
 import type { Storage } from '../foundation/storage.js';
 import { EnvironmentSource } from './environment-source.js';
+import { featuresHash } from './features-hash.js';
 import { softenToEntropy } from './handover.js';
 import type { TrainingEmitter, TrainingProgress } from './training-events.js';
 import { type LoopResult, runLoop } from './training-loop.js';

@@ -13,6 +13,7 @@ import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
+import { featuresHash } from './features-hash.js';
 import { type IndexedStart, PreferenceSource } from './preference-source.js';
 import { type IndexedAnswer, RecordedSource } from './recorded-source.js';
 import type { TrainingCounts, TrainingEmitter, TrainingProgress } from './training-events.js';
@@ -272,13 +273,6 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
   }
   agent.scaleLogits(1 / (checked.temperature ?? (isPaper ? 1 : 0.25)));
   return withoutCurve(result, recording?.counts.asked ?? (checked.oracle ? result.oracleCalls : 0));
-}
-
-/** What the policy reads of its items' text: weights learned on other features would mean something else. */
-export async function featuresHash({ features }: ActorCritic): Promise<string | null> {
-  if (!features) return null;
-  const { buffer, byteOffset, byteLength } = features.matrix;
-  return sha256Hex(new Uint8Array(buffer, byteOffset, byteLength));
 }
 
 function withoutCurve({ curve: _, ...result }: LoopResult, asked: number): PretrainResult {

@@ -14,8 +14,8 @@ const SCRIPT = fileURLToPath(new URL('../fixtures/train-until-killed.ts', import
 const KILLS = 20;
 /** Of those, at least so many when a checkpoint is there. */
 const KILLS_AFTER_CHECKPOINT = 15;
-/** Kills are spread over this long after a child has loaded; restoring is part of it. */
-const SPREAD_MS = 900;
+/** Kills are spread over this share of the time that the child took to load, from then on: on a busy machine both take longer. */
+const SPREAD = 0.8;
 /** Nothing here takes so long; a child that hangs is a failure. */
 const TIMEOUT_MS = 300_000;
 
@@ -34,18 +34,19 @@ interface Ended {
   readonly resumed: boolean;
 }
 
-/** Runs the child; kills it `killAfterMs` after it has loaded. @returns what it ended with, or undefined when it was killed. */
-async function train(phase: string, folder: string, killAfterMs?: number): Promise<Ended | undefined> {
+/** Runs the child; kills it when it has trained for `share` of the time it took to load. @returns what it ended with, or undefined when it was killed. */
+async function train(phase: string, folder: string, share?: number): Promise<Ended | undefined> {
   const child = spawn(process.execPath, ['--import', 'tsx', SCRIPT, phase, folder], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
   let errors = '';
   let timer: NodeJS.Timeout | undefined;
+  const began = Date.now();
   child.stdout.on('data', (bytes: Buffer) => {
     output += bytes;
-    if (killAfterMs === undefined || timer || !output.includes('loaded\n')) return;
-    timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs);
+    if (share === undefined || timer || !output.includes('loaded\n')) return;
+    timer = setTimeout(() => child.kill('SIGKILL'), share * (Date.now() - began));
   });
   child.stderr.on('data', (bytes: Buffer) => {
     errors += bytes;
@@ -103,7 +104,7 @@ describe(`killed ${KILLS} times`, () => {
         const folder = join(root, `${phase}-${folders.length}`);
         folders.push(folder);
         for (let ended: Ended | undefined; !ended; ) {
-          ended = await train(phase, folder, isEnough() ? undefined : rng.uniform() * SPREAD_MS);
+          ended = await train(phase, folder, isEnough() ? undefined : rng.uniform() * SPREAD);
           if (ended) ends.push(ended);
           else {
             kills++;

@@ -91,7 +91,11 @@ export async function layOut(programs: readonly Program[], folder: string): Prom
   const compilerOptions = { noUnusedLocals: false, noUnusedParameters: false, paths };
   await writeFile(
     tsconfig,
-    JSON.stringify({ extends: join(root, 'tsconfig.json'), compilerOptions, include: ['*/*.ts'] }),
+    JSON.stringify({
+      extends: join(root, 'tsconfig.json'),
+      compilerOptions,
+      include: ['*/*.ts', join(root, 'src/**/*.d.ts')],
+    }),
   );
   const files = new Map<string, string>();
   for (const { name, code } of programs) {

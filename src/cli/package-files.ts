@@ -1,0 +1,18 @@
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { z } from 'zod';
+import type { ReportAssets } from '../experiment/report.js';
+
+const require = createRequire(import.meta.url);
+
+/** The version in this package's package.json. */
+export function packageVersion(): string {
+  return z.object({ version: z.string() }).parse(require('../../package.json')).version;
+}
+
+/** uPlot's script and style, out of its package. */
+export async function reportAssets(): Promise<ReportAssets> {
+  const read = (file: string): Promise<string> => readFile(require.resolve(`uplot/dist/${file}`), 'utf8');
+  const [uplotScript, uplotStyle] = await Promise.all([read('uPlot.iife.min.js'), read('uPlot.min.css')]);
+  return { uplotScript, uplotStyle };
+}

@@ -1,0 +1,73 @@
+import { formatCount, formatNumber } from '../experiment/report-html.js';
+import { type CardRow, MODES, type RunRow } from '../experiment/result-schema.js';
+import { type TextColumn, textTable } from './text-table.js';
+
+type Style = (text: string) => string;
+
+const left = (title: string): TextColumn => ({ title, align: 'left' });
+const right = (title: string): TextColumn => ({ title, align: 'right' });
+
+/** A world's card, one line a policy. */
+export function cardTable(rows: readonly CardRow[], style?: Style): string {
+  const columns = ['return', '95 % interval', 'length', 'avg. reward', 'coverage', 'episodes'].map(right);
+  const cells = rows.map((row) => [
+    row.policy,
+    formatNumber(row.return),
+    interval(row),
+    formatNumber(row.length),
+    formatNumber(row.averageReward, 3),
+    formatNumber(row.coverage),
+    formatCount(row.episodes),
+  ]);
+  return textTable([left('policy'), ...columns], cells, style);
+}
+
+/** A run's table, one line a method, steps and mode. */
+export function runTable(rows: readonly RunRow[], style?: Style): string {
+  const columns = ['steps', 'updates', 'calls', 'return', '95 % interval', 'length', 'avg.', 'cov.'].map(right);
+  const cells = rows.map((row) => [
+    row.method,
+    row.mode,
+    formatCount(row.steps),
+    formatCount(row.updates),
+    formatCount(row.oracleCalls),
+    formatNumber(row.return),
+    interval(row),
+    formatNumber(row.length),
+    formatNumber(row.averageReward),
+    formatNumber(row.coverage),
+  ]);
+  return textTable([left('method'), left('mode'), ...columns], cells, style);
+}
+
+/**
+ * All methods by step count: one line a method and mode, a column of returns for each step count, then interval, length and
+ * coverage at the last of its step counts. A method that does not sample has one line for both modes.
+ */
+export function comparisonTable(rows: readonly RunRow[], style?: Style): string {
+  const steps = [...new Set(rows.map((row) => row.steps))].sort((a, b) => a - b);
+  const methods = [...new Set(rows.map(({ method }) => method))];
+  const cells = methods.flatMap((method) => {
+    const own = rows.filter((row) => row.method === method);
+    const series = MODES.map((mode) => own.filter((row) => row.mode === mode));
+    const [sampled, argmax] = series as [RunRow[], RunRow[]];
+    const isSame = sampled.length === argmax.length && sampled.every((row, i) => row.return === argmax[i]?.return);
+    const lines = isSame ? [sampled] : series.filter((line) => line.length > 0);
+    return lines.map((line) => {
+      const last = line.reduce((latest, row) => (row.steps > latest.steps ? row : latest));
+      const at = (step: number): string => {
+        const row = line.find((one) => one.steps === step);
+        return row === undefined ? '' : formatNumber(row.return, 1);
+      };
+      const ends = [interval(last, 1), formatNumber(last.length, 1), formatNumber(last.coverage)];
+      return [method, isSame ? 'both' : last.mode, ...steps.map(at), ...ends];
+    });
+  });
+  const heads = [...steps.map(formatCount), 'interval', 'length', 'cov.'].map(right);
+  return textTable([left('return at steps'), left('mode'), ...heads], cells, style);
+}
+
+function interval({ returnLow, returnHigh }: { returnLow: number; returnHigh: number }, digits = 2): string {
+  if (returnLow === returnHigh) return '–';
+  return `[${formatNumber(returnLow, digits)}, ${formatNumber(returnHigh, digits)}]`;
+}

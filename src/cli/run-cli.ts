@@ -1,0 +1,92 @@
+import { Command, CommanderError } from 'commander';
+import { resultJsonSchema } from '../experiment/result-schema.js';
+import { CheckpointError, IalpError, InvalidDataError } from '../foundation/errors.js';
+import { addAdapt } from './adapt-command.js';
+import type { CliIo } from './cli-io.js';
+import { addDemo } from './demo-command.js';
+import { addEvaluate } from './evaluate-command.js';
+import { packageVersion } from './package-files.js';
+import { addPretrain } from './pretrain-command.js';
+import { type OpenSession, Session } from './session.js';
+import { addWorld } from './world-card-command.js';
+
+/**
+ * The command line `ialp`.
+ *
+ * @param argv - what was typed after `ialp`.
+ * @param io - the world outside.
+ * @returns the exit code: 0 done, 1 failed (one message on stderr), 2 wrong usage, 130 stopped by `io.signal`.
+ */
+export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
+  let session: Session | undefined;
+  const open: OpenSession = (options) => {
+    session = new Session(io, argv, options);
+    return session;
+  };
+  try {
+    await program(io, open).parseAsync(argv, { from: 'user' });
+    return 0;
+  } catch (error) {
+    session?.clearProgress();
+    // commander has printed its message already.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (io.signal.aborted) {
+      const goOn = session?.stateFolder;
+      io.stderr.write(
+        goOn === undefined
+          ? 'Stopped.\n'
+          : `Stopped; the state is kept in ${goOn}. To go on, give the same command again:\n  ${session?.command}\n`,
+      );
+      return 130;
+    }
+    io.stderr.write(describeError(error, session, io.isVerbose || argv.includes('--verbose')));
+    return 1;
+  }
+}
+
+function program(io: CliIo, open: OpenSession): Command {
+  const root = new Command('ialp')
+    .description('Recommendation policies from a language model’s preferences, then adapted online (iALP and A-iALP).')
+    .version(packageVersion(), '-V, --version')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      getOutHelpWidth: () => io.stdout.columns ?? 100,
+      getErrHelpWidth: () => io.stderr.columns ?? 100,
+      getOutHasColors: () => io.stdout.hasColors?.() === true,
+      getErrHasColors: () => io.stderr.hasColors?.() === true,
+    })
+    .showHelpAfterError('(add --help for what there is)');
+  addDemo(root, open);
+  addWorld(root, open);
+  addPretrain(root, open);
+  addAdapt(root, open);
+  addEvaluate(root, open);
+  root
+    .command('schema')
+    .description('print the JSON Schema of what --json writes')
+    .action(() => {
+      io.stdout.write(`${JSON.stringify(resultJsonSchema(), null, 2)}\n`);
+    });
+  return root;
+}
+
+function describeError(error: unknown, session: Session | undefined, isVerbose: boolean): string {
+  if (!(error instanceof Error)) return `error: ${String(error)}\n`;
+  const isExpected = error instanceof IalpError || 'syscall' in error;
+  const lines = [`error: ${error.message}`];
+  const isOfState =
+    error instanceof CheckpointError ||
+    (error instanceof InvalidDataError && error.source.endsWith('measurements.jsonl'));
+  if (isOfState && session?.stateFolder !== undefined) {
+    lines.push(
+      `An interrupted run's state is in ${session.stateFolder}: delete it to begin anew, or give another --out.`,
+    );
+  }
+  if (isVerbose) {
+    for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
+      lines.push(cause.stack ?? cause.message);
+  } else if (!isExpected) lines.push('This should not happen; --verbose shows where it did.');
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,247 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import {
+  Catalog,
+  ItemFeatures,
+  parseAmazon,
+  parseCoat,
+  parseInteractions,
+  parseItems,
+  Sequences,
+} from '../../../src/index.js';
+import { readAmazon, readCoat, readInteractions, readItems } from '../../../src/node/index.js';
+import { catalog, floats, ITEMS, id, item, seed, sequences } from './fixtures.js';
+import { type PublicCall, publicCall } from './public-call.js';
+
+const features = ItemFeatures.tfidf(catalog, { dimensions: 4 });
+const words = { scenario: fc.constant('shop'), itemNoun: fc.constant('thing'), behavior: fc.constant('buying') };
+const ITEM_CSV = 'id,title,kind\na,"red, coat",x\nb,blue coat,y\nc,shirt,x\n';
+const ITEM_JSONL = '{"id":"a","title":"red"}\n{"id":"b","title":"blue"}\n';
+const TAKEN_CSV = 'user,item,when,stars\nu1,item-1,2,5\nu1,item-2,1,4\nu2,item-3,1,3\n';
+const AMAZON_ITEMS = '{"0":{"title":"Screw.","brand":"A","categories":"Top,Fasteners,Screws"},"1":{"title":"Nut.","brand":"B","categories":"Top,Fasteners"}}';
+const AMAZON_TAKEN = '{"u0":["0","1"],"u1":["1"]}';
+const COAT = {
+  train: '1 0 2\n0 3 0\n',
+  truth: '1 2 3\n4 5 1\n',
+  userFeatures: '1 0\n0 1\n',
+  userFeatureMap: 'gender:men\ngender:women\n',
+  itemFeatures: '1 0 1 1 1\n0 1 1 1 1\n1 0 1 1 1\n',
+  itemFeatureMap: 'gender:men\ngender:women\njackettype:rain\ncolor:red\nonfrontpage:no\n',
+};
+
+const folder = mkdtempSync(join(tmpdir(), 'ialp-public-calls-'));
+const itemsFile = join(folder, 'items.csv');
+const takenFile = join(folder, 'taken.csv');
+writeFileSync(itemsFile, ITEM_CSV);
+writeFileSync(takenFile, TAKEN_CSV);
+writeFileSync(join(folder, 'Scientific.item.json'), AMAZON_ITEMS);
+writeFileSync(join(folder, 'Scientific.inter.json'), AMAZON_TAKEN);
+
+const parsedItems = fc.record({
+  format: fc.constant('csv' as const),
+  source: fc.constant('items.csv'),
+  delimiter: fc.constant(','),
+  maxLineLength: fc.constant(1000),
+  tornLastLine: fc.constantFrom('error' as const, 'skip' as const),
+  idColumn: fc.constant('id'),
+  ...words,
+  attributes: fc.constant(['title']),
+  extraAttributes: fc.constant(['kind']),
+});
+const readOptions = fc.record({ ...words, attributes: fc.constant(['title', 'kind']) });
+const takenOptions = {
+  catalog: fc.constant(catalog),
+  userColumn: fc.constant('user'),
+  itemColumn: fc.constant('item'),
+  timestampColumn: fc.constant('when'),
+  ratingColumn: fc.constant('stars'),
+  minRating: fc.constantFrom(1, 4),
+  unknownItems: fc.constantFrom('error' as const, 'skip' as const),
+  minLength: fc.constantFrom(1, 2),
+};
+
+/** Everything of `catalog/`, and the readers of files. */
+export const catalogCalls: readonly PublicCall[] = [
+  publicCall('Catalog.fromItems', {
+    covers: ['Catalog'],
+    runs: 200,
+    arguments: {
+      items: fc.uniqueArray(seed, { minLength: 2, maxLength: 4 }).map((list) => list.map((n) => ({ id: `i${n}`, title: `t ${n}` }))),
+      options: fc.record({ ...words, attributes: fc.constant(['title']), extraAttributes: fc.constant(['brand']) }),
+    },
+    call: ({ items, options }) => Catalog.fromItems(items, options).texts(),
+  }),
+  publicCall('Catalog look-ups', {
+    covers: ['Catalog'],
+    arguments: { id, index: item, name: fc.constantFrom('title', 'category') },
+    call: ({ id, index, name }) => {
+      catalog.has(id);
+      catalog.find(id);
+      catalog.attribute(index, name);
+      catalog.id(index);
+      catalog.text(index);
+      catalog.attributeCodes(name);
+      catalog.attributeValues(name);
+      return catalog.indexOf(id);
+    },
+  }),
+  publicCall('ItemFeatures.tfidf', {
+    covers: ['ItemFeatures'],
+    arguments: {
+      catalog: fc.constant(catalog),
+      options: fc.record({ dimensions: fc.constantFrom(2, 4, 100), seed, attributes: fc.constant(['title']) }),
+    },
+    call: ({ catalog, options }) => ItemFeatures.tfidf(catalog, options),
+  }),
+  publicCall('ItemFeatures.fromMatrix', {
+    covers: ['ItemFeatures'],
+    arguments: { matrix: floats(6), options: fc.record({ width: fc.constantFrom(2, 3), name: fc.constant('own') }) },
+    call: ({ matrix, options }) => ItemFeatures.fromMatrix(matrix, options).cosine(0, 1),
+  }),
+  publicCall('ItemFeatures.embed', {
+    covers: ['ItemFeatures'],
+    arguments: {
+      catalog: fc.constant(catalog),
+      rows: fc.array(fc.array(fc.nat(5), { minLength: 2, maxLength: 2 }), { minLength: ITEMS, maxLength: ITEMS }),
+      options: fc.record({ batchSize: fc.constant(ITEMS), name: fc.constant('model'), signal: fc.constant(undefined) }).map(
+        ({ batchSize, name }) => ({ batchSize, name }),
+      ),
+    },
+    call: ({ catalog, rows, options }) => ItemFeatures.embed(catalog, async () => rows, options),
+  }),
+  publicCall('ItemFeatures.embed, its function', {
+    covers: ['ItemFeatures'],
+    runs: 60,
+    arguments: { embed: fc.constant(async (texts: readonly string[]) => texts.map(() => [1, 2])) },
+    call: ({ embed }) => ItemFeatures.embed(catalog, embed),
+  }),
+  publicCall('ItemFeatures rows', {
+    covers: ['ItemFeatures'],
+    arguments: { i: item, j: item },
+    call: ({ i, j }) => [features.row(i), features.cosine(i, j)],
+  }),
+  publicCall('ItemFeatures.restore', {
+    covers: ['ItemFeatures'],
+    arguments: {
+      saved: fc.constant(null).map(() => ({
+        name: features.name,
+        vocabulary: [...(features.vocabulary ?? [])],
+        attributes: [...(features.attributes ?? [])],
+        arrays: Object.fromEntries(
+          Object.entries(features.toNamedArrays()).map(([name, { shape, data }]) => [name, { shape: [...shape], data }]),
+        ),
+      })),
+      source: fc.constant('policy.safetensors'),
+    },
+    call: ({ saved, source }) => ItemFeatures.restore(saved, source),
+  }),
+  publicCall('ItemFeatures.transform', {
+    covers: ['ItemFeatures'],
+    arguments: {
+      catalog: fc.constant(catalog),
+      origin: fc.array(fc.integer({ min: -1, max: ITEMS - 1 }), { minLength: ITEMS, maxLength: ITEMS }).map((list) => Int32Array.from(list)),
+    },
+    call: ({ catalog, origin }) => features.transform(catalog, origin),
+  }),
+  publicCall('Sequences.from', {
+    covers: ['Sequences'],
+    runs: 200,
+    arguments: {
+      lists: fc.array(fc.array(item, { minLength: 1, maxLength: 3 }), { minLength: 2, maxLength: 2 }),
+      options: fc.record({ itemCount: fc.constant(ITEMS), users: fc.constant(['u', 'v']) }),
+    },
+    call: ({ lists, options }) => Sequences.from(lists, options).counts(),
+  }),
+  publicCall('Sequences.split', {
+    covers: ['Sequences'],
+    arguments: {
+      options: fc.record({ seed, fractions: fc.constant([0.5, 0.25, 0.25]), by: fc.constantFrom('user' as const, 'sequence' as const) }),
+    },
+    call: ({ options }) => sequences.split(options),
+  }),
+  publicCall('Sequences, its methods', {
+    covers: ['Sequences'],
+    arguments: { i: fc.nat(19), parts: fc.constant([sequences, sequences]), catalog: fc.constant(catalog) },
+    call: ({ i, parts, catalog }) => [sequences.sequence(i), Sequences.concat(parts), sequences.statistics(catalog)],
+  }),
+  publicCall('parseItems, CSV', {
+    covers: ['parseItems'],
+    runs: 300,
+    arguments: { input: fc.constant(ITEM_CSV), options: parsedItems },
+    call: ({ input, options }) => parseItems(input, options),
+  }),
+  publicCall('parseItems, JSONL in chunks', {
+    covers: ['parseItems'],
+    arguments: {
+      input: fc.constantFrom([ITEM_JSONL], [ITEM_JSONL.slice(0, 20), ITEM_JSONL.slice(20)]),
+      options: fc.record({ format: fc.constant('jsonl' as const), ...words, attributes: fc.constant(['title']) }),
+    },
+    call: ({ input, options }) => parseItems(input, options),
+  }),
+  publicCall('parseInteractions', {
+    covers: ['parseInteractions'],
+    runs: 300,
+    arguments: { input: fc.constant(TAKEN_CSV), options: fc.record({ format: fc.constant('csv' as const), ...takenOptions }) },
+    call: ({ input, options }) => parseInteractions(input, options),
+  }),
+  publicCall('readItems', {
+    covers: ['readItems'],
+    arguments: { path: fc.constant(itemsFile), options: readOptions },
+    call: ({ path, options }) => readItems(path, options),
+  }),
+  publicCall('readInteractions', {
+    covers: ['readInteractions'],
+    arguments: { path: fc.constant(takenFile), options: fc.record(takenOptions) },
+    call: ({ path, options }) => readInteractions(path, options),
+  }),
+  publicCall('parseAmazon', {
+    covers: ['parseAmazon'],
+    arguments: {
+      itemsJson: fc.constant(AMAZON_ITEMS),
+      interactionsJson: fc.constant(AMAZON_TAKEN),
+      options: fc.record({ category: fc.constantFrom('leaf' as const, 'path' as const), itemsSource: fc.constant('a'), interactionsSource: fc.constant('b') }),
+    },
+    call: ({ itemsJson, interactionsJson, options }) => parseAmazon(itemsJson, interactionsJson, options),
+  }),
+  publicCall('parseAmazon, the items', {
+    covers: ['parseAmazon'],
+    arguments: {
+      items: fc.constant(JSON.parse(AMAZON_ITEMS) as Record<string, unknown>),
+      taken: fc.constant(JSON.parse(AMAZON_TAKEN) as Record<string, unknown>),
+    },
+    call: ({ items, taken }) => parseAmazon(asJson(items), asJson(taken)),
+  }),
+  publicCall('readAmazon', {
+    covers: ['readAmazon'],
+    arguments: { folder: fc.constant(folder), options: fc.record({ category: fc.constantFrom('leaf' as const, 'path' as const) }) },
+    call: ({ folder, options }) => readAmazon(folder, options),
+  }),
+  publicCall('parseCoat', {
+    covers: ['parseCoat'],
+    runs: 300,
+    arguments: {
+      files: fc.constant({ ...COAT, test: COAT.train }),
+      options: fc.record({
+        attributes: fc.constantFrom('paper' as const, 'gender+paper' as const),
+        sources: fc.constant({ train: 'train', truth: 'truth' }),
+      }),
+    },
+    call: ({ files, options }) => parseCoat(files, options),
+  }),
+  publicCall('readCoat', {
+    covers: ['readCoat'],
+    runs: 60,
+    arguments: { folder: fc.constant(folder), options: fc.record({ attributes: fc.constantFrom('paper' as const, 'gender+paper' as const) }) },
+    call: async ({ folder: given, options }) => {
+      if (given === folder && options?.attributes !== undefined) return parseCoat(COAT);
+      return readCoat(given, options);
+    },
+  }),
+];
+
+/** JSON of what JSON can hold: a changed value may be none. */
+function asJson(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) => (typeof inner === 'bigint' ? String(inner) : inner)) ?? 'undefined';
+}

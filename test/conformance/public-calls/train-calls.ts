@@ -1,0 +1,193 @@
+import fc from 'fast-check';
+import {
+  adapt,
+  confidenceInterval,
+  EventEmitter,
+  evaluate,
+  linearSchedule,
+  MemoryStorage,
+  pretrain,
+  RandomPolicy,
+  ScriptedOracle,
+  type TrainingEvents,
+} from '../../../src/index.js';
+import { catalog, ITEMS, ids, seed, smallAgent, within } from './fixtures.js';
+import { type PublicCall, publicCall } from './public-call.js';
+
+/** Users who stay for three steps and like whatever follows what they saw. */
+const userEnv = () => {
+  let last = 0;
+  let steps = 0;
+  return {
+    catalog,
+    maxEpisodeSteps: 3,
+    reset: ({ seed }: { readonly seed: number }) => {
+      last = seed % ITEMS;
+      steps = 0;
+      return { history: [catalog.id(last)] };
+    },
+    step: (item: string) => {
+      const index = catalog.indexOf(item);
+      const reward = index === (last + 1) % ITEMS ? 1 : 0;
+      last = index;
+      steps++;
+      return { reward, terminated: steps >= 3, truncated: false };
+    },
+  };
+};
+
+const agents = { state: smallAgent(), action: smallAgent({ critic: 'action' }) };
+const events = new EventEmitter<TrainingEvents>();
+const hooks = {
+  stepsPerEpoch: fc.constant(4),
+  checkpointEvery: fc.constant(4),
+  events: fc.constant(events),
+  onProgress: fc.constant(() => {}),
+  afterEpoch: fc.constant(() => {}),
+  onWarning: fc.constant(() => {}),
+};
+const recorded = fc.constant([
+  { history: ['item-1'], candidates: ['item-2', 'item-3', 'item-4'], choice: 'item-3' as string | null },
+  { history: [], candidates: ['item-5', 'item-6', 'item-7'], choice: null },
+]);
+
+/** `signal` where the options are still an object. */
+const stoppable = <O>(options: O, signal: AbortSignal): O =>
+  typeof options === 'object' && options !== null && !Array.isArray(options) ? { ...options, signal } : options;
+
+/** `pretrain`, `adapt` and `evaluate`. */
+export const trainCalls: readonly PublicCall[] = [
+  publicCall('pretrain', {
+    covers: ['pretrain'],
+    runs: 300,
+    arguments: {
+      options: fc.record({
+        agent: fc.constant(agents.state),
+        oracle: fc.constant(null).map(() => new ScriptedOracle(({ candidates }, n) => n % candidates.length)),
+        budget: fc.record({ calls: fc.constantFrom(4, 6) }),
+        epochs: fc.constantFrom(1, 2),
+        starts: fc.array(fc.oneof(ids, fc.record({ history: ids, text: fc.constant('a user') })), { minLength: 1, maxLength: 2 }),
+        stepsPerEpisode: fc.constantFrom(1, 2),
+        candidateCount: fc.constantFrom(2, 3),
+        actorShare: within(0, 1),
+        candidateDraw: fc.constantFrom('sample' as const, 'topK' as const),
+        uniformShare: within(0, 1),
+        algorithm: fc.record({ name: fc.constant('list' as const), passes: fc.constant(1), batchSize: fc.constant(4), learningRate: within(0.001, 0.01) }),
+        temperature: within(0.5, 1.5),
+        lanes: fc.constantFrom(1, 2),
+        maxInvalidRate: within(0, 1),
+        seed,
+        ...hooks,
+      }),
+    },
+    call: ({ options }, { signal }) => pretrain(stoppable(options, signal)),
+  }),
+  publicCall('pretrain, recorded answers and a storage', {
+    covers: ['pretrain'],
+    runs: 200,
+    arguments: {
+      options: fc.record({ answers: recorded, algorithm: fc.record({ name: fc.constant('list' as const), passes: fc.constant(1), batchSize: fc.constant(2) }), lanes: fc.constantFrom(1, 2), seed, storage: fc.constant(null).map(() => new MemoryStorage()) }),
+    },
+    call: async ({ options }, { signal }) => {
+      using agent = smallAgent();
+      return pretrain(stoppable(typeof options === 'object' && options !== null ? { agent, ...options } : options, signal) as never);
+    },
+  }),
+  publicCall("pretrain, the oracle's answers", {
+    covers: ['pretrain'],
+    runs: 150,
+    arguments: { answer: fc.constantFrom({ kind: 'none' }, { kind: 'invalid', raw: 'eh' }, { kind: 'choice', choice: 0 }) },
+    call: async ({ answer }, { signal }) => {
+      using agent = smallAgent();
+      const prefer: (queries: readonly { readonly candidates: readonly number[] }[]) => Promise<never> = async (queries) =>
+        queries.map(({ candidates }) =>
+          JSON.stringify(answer ?? null) === '{"kind":"choice","choice":0}' ? { kind: 'choice', choice: candidates[0] } : answer,
+        ) as never;
+      return pretrain({
+        agent,
+        oracle: { id: 'own', prefer },
+        budget: { calls: 2 },
+        candidateCount: 2,
+        stepsPerEpisode: 1,
+        lanes: 1,
+        algorithm: { name: 'list', passes: 1, batchSize: 2 },
+        signal,
+      });
+    },
+    takesNaN: /./,
+  }),
+  publicCall('pretrain, the paper', {
+    covers: ['pretrain'],
+    runs: 120,
+    arguments: {
+      algorithm: fc.record({ name: fc.constant('paper' as const), batchSize: fc.constant(4), updatesPerStep: fc.constantFrom(0.5, 1), learningRate: within(0.001, 0.01), gamma: within(0, 1) }),
+    },
+    call: async ({ algorithm }, { signal }) => {
+      using agent = smallAgent({ critic: 'action' });
+      return pretrain({ agent, oracle: new ScriptedOracle(() => 0), budget: { calls: 4 }, candidateCount: 2, stepsPerEpisode: 2, lanes: 2, algorithm, signal });
+    },
+  }),
+  publicCall('adapt', {
+    covers: ['adapt'],
+    runs: 300,
+    arguments: {
+      options: fc.record({
+        agent: fc.constant(agents.state),
+        env: fc.constant(null).map(userEnv),
+        scheme: fc.constant('mixture' as const),
+        alpha: fc.oneof(within(0.1, 1), fc.constant(linearSchedule({ from: 0.1, to: 1, steps: 4 }))),
+        steps: fc.constantFrom(3, 5),
+        algorithm: fc.record({ name: fc.constant('ppo' as const), rolloutSteps: fc.constant(2), epochs: fc.constant(1), gamma: within(0, 1), lambda: within(0, 1), clip: within(0.1, 0.3), learningRate: within(0.001, 0.01) }),
+        learnerInit: fc.constantFrom('copy' as const, 'random' as const),
+        freshCritic: fc.boolean(),
+        handoverEntropy: within(0.1, 1),
+        seed,
+        ...hooks,
+      }),
+    },
+    call: async ({ options }, { signal }) => (await adapt(stoppable(options, signal))).policy.dispose(),
+  }),
+  publicCall('adapt, replay', {
+    covers: ['adapt'],
+    runs: 200,
+    arguments: {
+      algorithm: fc.record({ name: fc.constantFrom('replay' as const), batchSize: fc.constant(3), updatesPerStep: fc.constant(1), learningRate: within(0.001, 0.01), gamma: within(0, 1) }),
+      steps: fc.constantFrom(3, 4),
+      storage: fc.constant(null).map(() => new MemoryStorage()),
+    },
+    call: async ({ algorithm, steps, storage }, { signal }) => (await adapt({ agent: agents.state, env: userEnv(), steps, algorithm, storage, signal })).policy.dispose(),
+  }),
+  publicCall('adapt, what the environment says', {
+    covers: ['adapt', 'liftEnv'],
+    runs: 100,
+    arguments: { step: fc.record({ reward: within(0, 1), terminated: fc.boolean(), truncated: fc.boolean() }) },
+    call: async ({ step }, { signal }) =>
+      (await adapt({ agent: agents.state, env: { ...userEnv(), step: () => step }, steps: 3, algorithm: { name: 'ppo', rolloutSteps: 2, epochs: 1 }, signal })).policy.dispose(),
+  }),
+  publicCall('evaluate', {
+    covers: ['evaluate'],
+    runs: 320,
+    arguments: {
+      options: fc.record({
+        policies: fc.constantFrom({ random: new RandomPolicy({ itemCount: ITEMS }) }, { agent: agents.state, random: new RandomPolicy({ itemCount: ITEMS }) }),
+        env: fc.constant(null).map(userEnv),
+        episodes: fc.constantFrom(1, 2),
+        seeds: fc.constantFrom<number | number[]>(1, 2, [5, 6]),
+        modes: fc.constantFrom(['sampled' as const], ['argmax' as const, 'sampled' as const]),
+        temperature: within(0.5, 2),
+      }),
+    },
+    call: ({ options }, { signal }) => evaluate(stoppable(options, signal)),
+  }),
+  publicCall('evaluate, what the policy does', {
+    covers: ['evaluate'],
+    runs: 100,
+    arguments: { decision: fc.constant(null).map(() => ({ actions: Int32Array.of(3), logProb: Float32Array.of(0) })) },
+    call: ({ decision }, { signal }) => evaluate({ policies: { own: { name: 'own', act: () => decision } }, env: userEnv(), episodes: 2, modes: ['argmax'], signal }),
+  }),
+  publicCall('confidenceInterval', {
+    covers: ['confidenceInterval'],
+    arguments: { values: fc.array(within(0, 5), { minLength: 1, maxLength: 4 }) },
+    call: ({ values }) => confidenceInterval(values),
+  }),
+];
