@@ -219,24 +219,18 @@ export { compareMethods } from './experiment/compare-methods.js';
 export type { CurvePoint, ReportAssets, ReportCurve, ReportData } from './experiment/report.js';
 export { renderReport } from './experiment/report.js';
 export type {
-  CardPolicy as RowPolicy,
-  CardRow as ResultCardRow,
-  Measures,
   Method,
   Mode,
   RewardSource,
   RowAlgorithm,
   RunRow,
-  Split,
   Window,
 } from './experiment/result-schema.js';
 export {
   ALGORITHMS as ROW_ALGORITHMS,
-  CARD_POLICIES as ROW_POLICIES,
   METHODS as ROW_METHODS,
   MODES as ROW_MODES,
   REWARD_SOURCES as ROW_REWARDS,
-  SPLITS as ROW_SPLITS,
   WINDOWS as ROW_WINDOWS,
 } from './experiment/result-schema.js';
 

@@ -9,7 +9,7 @@ import { ppoLoss } from './losses/ppo.js';
 import { gae, normaliseAdvantages } from './losses/returns.js';
 import { nextValuesOf } from './replay-buffer.js';
 
-/** Settings of {@link Ppo}; defaults are those of `learning.md` 2. */
+/** Settings of `'ppo'`; defaults are those of `learning.md` 2. */
 export interface PpoSettings {
   /** Steps of every lane in a rollout, 1 to 1024. @default 8 */
   readonly rolloutSteps?: number;

@@ -5,9 +5,11 @@ import { runCli } from './run-cli.js';
 const STOPS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 const controller = new AbortController();
+let stopCode: number = STOPS.SIGINT;
 for (const [name, code] of Object.entries(STOPS)) {
   process.on(name, () => {
     if (controller.signal.aborted) process.exit(code);
+    stopCode = code;
     process.stderr.write('\nStopping after a checkpoint; once more stops at once.\n');
     controller.abort(new Error(`stopped by ${name}`));
   });
@@ -18,9 +20,10 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(0);
 });
 
-process.exitCode = await runCli(process.argv.slice(2), {
+const code = await runCli(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   signal: controller.signal,
   isVerbose: (process.env.DEBUG ?? '') !== '',
 });
+process.exitCode = code === STOPS.SIGINT ? stopCode : code;

@@ -53,8 +53,8 @@ export function namesAmong<T extends string>(known: readonly T[]): (text: string
 export function worldSize(text: string): { items: number; categories: number } {
   const [, items, categories] = /^(\d{1,6})x(\d{1,4})$/.exec(text) ?? [];
   const size = { items: Number(items), categories: Number(categories) };
-  if (size.items >= 20 && size.categories >= 1) return size;
-  throw new WrongOption('Expected items x categories, such as 600x12, with at least 20 items.');
+  if (size.items >= 50 && size.categories >= 1) return size;
+  throw new WrongOption('Expected items x categories, such as 600x12, with at least 50 items.');
 }
 
 /** A file that can be written, or `-` for stdout: told now, not after an hour of training. */

@@ -1,5 +1,6 @@
 import { formatCount, formatNumber } from '../experiment/report-html.js';
-import { type CardRow, MODES, type RunRow } from '../experiment/result-schema.js';
+import { MODES, type RunRow } from '../experiment/result-schema.js';
+import type { CardRow } from '../world/card.js';
 import { type TextColumn, textTable } from './text-table.js';
 
 type Style = (text: string) => string;

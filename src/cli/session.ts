@@ -3,15 +3,10 @@ import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type BackendName, useBackend } from '../compute/backend.js';
 import { type ReportData, renderReport } from '../experiment/report.js';
-import {
-  type CardRow,
-  cardResultSchema,
-  type Result,
-  type RunRow,
-  runResultSchema,
-} from '../experiment/result-schema.js';
+import { cardResultSchema, type Result, type RunRow, runResultSchema } from '../experiment/result-schema.js';
 import type { Storage } from '../foundation/storage.js';
 import { fileStorage } from '../node/file-storage.js';
+import type { CardRow } from '../world/card.js';
 import { bold, type CliIo, faint } from './cli-io.js';
 import { packageVersion, reportAssets } from './package-files.js';
 import { folder, integer, jsonTarget } from './parse-options.js';

@@ -37,12 +37,14 @@ const WASM_FILES = ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm', 'tf
 const optionsSchema = z.strictObject({
   patch: z.boolean().default(true),
   wasmPaths: z
-    .union(
-      [
-        z.string().min(1),
-        z.record(z.string(), z.string()).refine((paths) => WASM_FILES.every((file) => paths[file] !== undefined)),
-      ],
-      { error: `the URL of a folder, or one for each of ${WASM_FILES.join(', ')}` },
+    .custom<string | Record<string, string>>(
+      (value) =>
+        typeof value === 'string'
+          ? value !== ''
+          : typeof value === 'object' &&
+            value !== null &&
+            WASM_FILES.every((file) => typeof (value as Record<string, unknown>)[file] === 'string'),
+      `expected the URL of a folder, or a URL for each of ${WASM_FILES.join(', ')}`,
     )
     .optional(),
 });

@@ -2,15 +2,16 @@ import { z } from 'zod';
 import { ActorCritic } from '../agent/actor-critic.js';
 import { MixturePolicy } from '../agent/mixture-policy.js';
 import type { Policy } from '../agent/policy.js';
+import { RandomPolicy } from '../agent/random-policy.js';
 import { InvalidDataError } from '../foundation/errors.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { JsonlLog } from '../foundation/jsonl.js';
 import type { Storage } from '../foundation/storage.js';
-import { evaluate } from '../metrics/evaluate.js';
+import { type EvaluationRow, evaluate } from '../metrics/evaluate.js';
 import { confidenceInterval, mean } from '../metrics/statistics.js';
 import type { World, WorldSplit } from '../world/world.js';
 import type { ReportCurve } from './report.js';
-import { ALGORITHMS, METHODS, type Method, MODES, type RowAlgorithm, type RunRow } from './result-schema.js';
+import { ALGORITHMS, METHODS, type Method, MODES, type Mode, type RowAlgorithm, type RunRow } from './result-schema.js';
 
 /** How far a method had learned when it was measured. */
 export interface MeasuredAt {
@@ -113,19 +114,24 @@ export class Measurements {
   /** Plays whole episodes with a policy, sampled and argmax; a measurement that is on record is not made again. */
   async measure(method: Method, policy: Policy, at: MeasuredAt): Promise<void> {
     if (this.has(method, at)) return;
+    // Chance has no most probable item: breaking the tie of all by index would measure the order of the catalogue.
+    const modes: readonly Mode[] = policy instanceof RandomPolicy ? ['sampled'] : MODES;
     const { world, split, episodes, temperature = 1, signal } = this.#options;
     const rows = await evaluate({
       policies: { [method]: policy },
       env: world.batchEnv({ split, size: Math.min(episodes, LANES), seed: at.seed }),
       episodes,
       seeds: [at.seed],
+      modes,
       temperature,
       ...(signal ? { signal } : {}),
     });
     const { began, ...facts } = at;
     const sha256 = await weightsHash(policy);
     const wallSeconds = (Date.now() - began) / 1000;
-    for (const { return: total, returnLow, returnHigh, length, lengthLow, lengthHigh, coverage, mode } of rows) {
+    for (const mode of MODES) {
+      const row = rows.find((one) => one.mode === mode) ?? (rows[0] as EvaluationRow);
+      const { return: total, returnLow, returnHigh, length, lengthLow, lengthHigh, coverage } = row;
       const spread = { return: total, returnLow, returnHigh, length, lengthLow, lengthHigh, coverage };
       const measured: Measured = { method, mode, ...facts, ...spread, sha256, wallSeconds };
       await this.#log?.append(measured);

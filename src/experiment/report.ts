@@ -1,3 +1,4 @@
+import type { CardRow } from '../world/card.js';
 import {
   embedJson,
   embedScript,
@@ -14,7 +15,7 @@ import {
 } from './report-html.js';
 import { REPORT_SCRIPT } from './report-script.js';
 import { REPORT_STYLE } from './report-style.js';
-import type { CardRow, RunRow } from './result-schema.js';
+import type { RunRow } from './result-schema.js';
 
 /** A method's return and length as it learned, for example at every evaluation. */
 export interface CurvePoint {

@@ -1,25 +1,11 @@
 import { z } from 'zod';
+import type { CardRow } from '../world/card.js';
+import { CARD_POLICIES, WORLD_SPLITS, type WorldSplit } from '../world/world.js';
 
 /**
  * The public JSON contract: what `--json` writes, and what `ialp/schema/runs.json` describes.
  * A field is never renamed or dropped within a major version; new ones may come.
  */
-
-/** Policies of a world card that need no training: what the world itself allows. */
-export const CARD_POLICIES = [
-  'random',
-  'randomNoRepeat',
-  'randomLegal',
-  'popularity',
-  'popularitySampled',
-  'rotationTrain',
-  'rotationTruth',
-  'greedy',
-  'aware',
-  'beam',
-  'oraclePersonal',
-  'transfer',
-] as const;
 
 /** Methods of a run's table, the policies of the card among them. */
 export const METHODS = [
@@ -45,9 +31,6 @@ export const METHODS = [
   'oracle',
 ] as const;
 
-/** Which users or sequences of a world the episodes came from. */
-export const SPLITS = ['all', 'train', 'validation', 'test'] as const;
-
 /** Whether rewards are the recorded truth or those of a trained reward model. */
 export const REWARD_SOURCES = ['truth', 'model'] as const;
 
@@ -60,12 +43,8 @@ export const MODES = ['sampled', 'argmax'] as const;
 /** How a method learned; `none` for those that do not learn by one of these. */
 export const ALGORITHMS = ['list', 'ppo', 'replay', 'paper', 'none'] as const;
 
-/** Name of a policy on a world card. */
-export type CardPolicy = (typeof CARD_POLICIES)[number];
 /** Name of a method in a run's table. */
 export type Method = (typeof METHODS)[number];
-/** Name of a split. */
-export type Split = (typeof SPLITS)[number];
 /** Origin of the rewards. */
 export type RewardSource = (typeof REWARD_SOURCES)[number];
 /** Window of the leave rule. */
@@ -75,8 +54,22 @@ export type Mode = (typeof MODES)[number];
 /** Learning algorithm of a row. */
 export type RowAlgorithm = (typeof ALGORITHMS)[number];
 
-/** What every row measures, over all of its episodes. */
-export interface Measures {
+/** One method after some amount of learning. */
+export interface RunRow {
+  /** Name of the world. */
+  readonly world: string;
+  /** Users or sequences of the evaluation. */
+  readonly split: WorldSplit;
+  /** Origin of the rewards. */
+  readonly reward: RewardSource;
+  /** The method. */
+  readonly method: Method;
+  /** How it learned. */
+  readonly algorithm: RowAlgorithm;
+  /** How actions were taken. */
+  readonly mode: Mode;
+  /** Softmax temperature of the evaluation; null for a policy that has none. */
+  readonly temperature: number | null;
   /** Mean return of an episode, in reward units. */
   readonly return: number;
   /** Lower end of the 95 % interval of `return`. */
@@ -89,46 +82,6 @@ export interface Measures {
   readonly averageReward: number;
   /** Share of the catalogue that was shown at least once, 0 to 1. */
   readonly coverage: number;
-}
-
-/** One policy on a world card. */
-export interface CardRow extends Measures {
-  /** Name of the world. */
-  readonly world: string;
-  /** Users or sequences of the episodes. */
-  readonly split: Split;
-  /** Origin of the rewards. */
-  readonly reward: RewardSource;
-  /** Window of the leave rule. */
-  readonly window: Window;
-  /** How episodes were started and ended, for example `sampled`, `FB` or `NX_0`. */
-  readonly evaluation: string;
-  /** The policy. */
-  readonly policy: CardPolicy;
-  /** Number of episodes. */
-  readonly episodes: number;
-  /** Mean dissimilarity of the items of an episode, where it was measured. */
-  readonly diversity?: number | undefined;
-  /** Mean self-information of the items shown, in bits, where it was measured. */
-  readonly novelty?: number | undefined;
-}
-
-/** One method after some amount of learning. */
-export interface RunRow extends Measures {
-  /** Name of the world. */
-  readonly world: string;
-  /** Users or sequences of the evaluation. */
-  readonly split: Split;
-  /** Origin of the rewards. */
-  readonly reward: RewardSource;
-  /** The method. */
-  readonly method: Method;
-  /** How it learned. */
-  readonly algorithm: RowAlgorithm;
-  /** How actions were taken. */
-  readonly mode: Mode;
-  /** Softmax temperature of the evaluation; null for a policy that has none. */
-  readonly temperature: number | null;
   /** Environment steps of learning before this evaluation. */
   readonly steps: number;
   /** Gradient updates of learning before this evaluation. */
@@ -179,12 +132,12 @@ const measures = {
 
 const place = {
   world: name.describe('Name of the world'),
-  split: z.enum(SPLITS).describe('Users or sequences of the episodes'),
+  split: z.enum(WORLD_SPLITS).describe('Users or sequences of the episodes'),
   reward: z.enum(REWARD_SOURCES).describe('Recorded truth, or a trained reward model'),
 };
 
 /** The interval's ends stand in order: the one rule of a row that JSON Schema cannot say. */
-function isOrdered(row: Measures): boolean {
+function isOrdered(row: { readonly returnLow: number; readonly returnHigh: number }): boolean {
   return row.returnLow <= row.returnHigh;
 }
 const disordered = { path: ['returnLow'], error: 'expected `returnLow` to be at most `returnHigh`' };
@@ -193,12 +146,12 @@ const cardRowSchema: z.ZodType<CardRow> = z
   .strictObject({
     ...place,
     window: z.enum(WINDOWS).describe('Window of the leave rule'),
-    evaluation: name.describe('How episodes were started and ended'),
+    evaluation: z
+      .enum(['FB', 'NX_0'])
+      .describe('Whether items may be shown again (FB) or at most once an episode (NX_0)'),
     policy: z.enum(CARD_POLICIES).describe('The policy'),
     ...measures,
     episodes: count.describe('Number of episodes'),
-    diversity: z.number().optional().describe('Mean dissimilarity of the items of an episode'),
-    novelty: z.number().optional().describe('Mean self-information of the items shown, in bits'),
   })
   .refine(isOrdered, disordered)
   .meta({ id: 'CardRow', description: 'One policy on a world card' });

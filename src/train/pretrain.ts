@@ -281,7 +281,15 @@ function withoutCurve({ curve: _, ...result }: LoopResult, asked: number): Pretr
 
 function pretrainAlgorithm(given: PretrainAlgorithm): Algorithm {
   const { name, ...settings } = typeof given === 'string' ? { name: given } : given;
-  return name === 'list' ? listDistillation(settings as ListSettings) : paper(settings as ReplaySettings);
+  if (name === 'list') return listDistillation(settings as ListSettings);
+  if ((settings as ReplaySettings).correction === 'clipped-is') {
+    // An action of pre-training is the oracle's choice: nobody knows with which probability it would have come.
+    throw new InvalidArgumentError(
+      "pretrain: expected `algorithm.correction` 'none', got 'clipped-is': the oracle's choices have no behaviour probability to correct by",
+      { argument: 'algorithm.correction', wanted: "'none'", got: 'clipped-is' },
+    );
+  }
+  return paper(settings as ReplaySettings);
 }
 
 /** epochs x starts x T, capped by the budget. */

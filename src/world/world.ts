@@ -23,6 +23,7 @@ export const CARD_POLICIES = [
   'aware',
   'beam',
   'oraclePersonal',
+  'transfer',
 ] as const;
 /** One of {@link CARD_POLICIES}. */
 export type CardPolicy = (typeof CARD_POLICIES)[number];

@@ -87,7 +87,7 @@ describe(`killed ${KILLS} times`, () => {
   // Side by side: two children at a time.
   it.concurrent.each([
     { phase: 'pretrain', interval: 80 },
-    { phase: 'adapt', interval: 64 },
+    { phase: 'adapt', interval: 128 },
   ])(
     '$phase ends as if it had never stopped',
     async ({ phase, interval }) => {
@@ -113,6 +113,7 @@ describe(`killed ${KILLS} times`, () => {
         }
       }
 
+      let atWork = 0;
       let mostRepeated = 0;
       let repeated = 0;
       let askedTwice = 0;
@@ -122,6 +123,7 @@ describe(`killed ${KILLS} times`, () => {
         const inFlight = new Set<string>();
         const asked = new Set<string>();
         for (const [i, attempt] of attempts.entries()) {
+          if (i < attempts.length - 1 && attempt.steps.length > 0) atWork++;
           // Logged steps had begun; the last one may not have ended.
           const before = attempts[i - 1];
           const done = before?.steps.at(-1) ?? before?.start;
@@ -142,7 +144,7 @@ describe(`killed ${KILLS} times`, () => {
         }
       }
       process.stdout.write(
-        `${phase}: ${kills} kills (${killsAfterCheckpoint} after a checkpoint) in ${folders.length} chains; at most ${mostRepeated} steps of an interval of ${interval} done again, ${repeated} in all; ${questions} questions, ${askedTwice} again (in flight at a kill); weights ${whole.hash.slice(0, 12)}\n`,
+        `${phase}: ${kills} kills (${killsAfterCheckpoint} after a checkpoint, ${atWork} at work) in ${folders.length} chains; at most ${mostRepeated} steps of an interval of ${interval} done again, ${repeated} in all; ${questions} questions, ${askedTwice} again (in flight at a kill); weights ${whole.hash.slice(0, 12)}\n`,
       );
       expect(kills).toBeLessThan(2 * KILLS);
       expect(whole.resumed).toBe(false);
@@ -157,8 +159,8 @@ describe(`killed ${KILLS} times`, () => {
       // A kill while the checkpoint is being written costs the interval that it closes, and no more.
       expect(mostRepeated).toBeLessThanOrEqual(interval);
       expect(repeated).toBeLessThan(kills * interval);
-      // The control: the runs did stop, and some work was done twice.
-      expect(repeated).toBeGreaterThan(0);
+      // The control: most kills hit a run at work, not one that was still restoring.
+      expect(atWork).toBeGreaterThanOrEqual(KILLS / 2);
       if (phase === 'pretrain')
         expect(questions - askedTwice).toBe(
           new Set(readLog(unbrokenFolder).flatMap(({ batches }) => batches.flat())).size * folders.length,

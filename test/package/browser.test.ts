@@ -6,10 +6,11 @@ import type { AddressInfo } from 'node:net';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { build } from 'esbuild';
+import { type BuildOptions, build } from 'esbuild';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type Outcome, runProgram } from '../fixtures/browser/program.js';
+import type { Attempt } from '../fixtures/browser/page.js';
+import { type Length, type Outcome, runProgram } from '../fixtures/browser/program.js';
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const hasChromium = existsSync(executablePath);
@@ -23,16 +24,16 @@ const QUIET = [
   '--no-first-run',
 ];
 /** No graphics at all: what is left to tfjs is wasm and cpu. */
-const PLAIN = [...QUIET, '--disable-gpu', '--disable-3d-apis'];
+const PLAIN = [...QUIET, '--disable-gpu', '--disable-software-rasterizer'];
 /** WebGL in software: correct, slow. */
 const WITH_WEBGL = [...QUIET, '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
 
-const fixture = (name: string): string => fileURLToPath(new URL(`../fixtures/browser/${name}`, import.meta.url));
+const fixtures = fileURLToPath(new URL('../fixtures/browser', import.meta.url));
 
 /** Bundles as a page's author would, but lets imports of `node:` modules stand, to be counted. */
-async function bundle(name: string) {
+async function bundle(input: BuildOptions) {
   const { outputFiles, metafile } = await build({
-    entryPoints: [fixture(name)],
+    ...input,
     bundle: true,
     minify: true,
     platform: 'browser',
@@ -71,21 +72,9 @@ function serve(script: Uint8Array, wasm: ReadonlyMap<string, Uint8Array>): Serve
   });
 }
 
-/** What `attempt` of the page hands over. */
-interface Attempt {
-  readonly report?: { readonly backend: string; readonly requested: string; readonly reason: string };
-  readonly error?: {
-    readonly code: string;
-    readonly backend: string;
-    readonly install?: string;
-    readonly message: string;
-  };
-  readonly current?: { readonly backend: string; readonly requested: string };
-}
-
 describe('the bundle for browsers', () => {
   it('has no import of a node: module, static or not', async () => {
-    const { script, imports } = await bundle('page.ts');
+    const { script, imports } = await bundle({ entryPoints: [join(fixtures, 'page.ts')] });
     expect(imports).toEqual([]);
     const kilobytes = (bytes: Uint8Array) => `${Math.round(bytes.length / 1000)} kB`;
     console.info(`browser bundle: ${kilobytes(script)} minified, ${kilobytes(gzipSync(script))} gzipped`);
@@ -93,213 +82,233 @@ describe('the bundle for browsers', () => {
   });
 
   it('would be caught with one', async () => {
-    const { nodeImports } = await bundle('imports-node.ts');
+    const contents = `
+      import { readFileSync } from 'node:fs';
+      export * from '../../../src/index.js';
+      export const read = (file: string) => readFileSync(file, 'utf8');
+      export const readLater = () => import('node:fs/promises');
+    `;
+    const { nodeImports } = await bundle({ stdin: { contents, resolveDir: fixtures, loader: 'ts' } });
     expect(nodeImports.sort()).toEqual(['node:fs', 'node:fs/promises']);
   });
 });
 
-describe.skipIf(!hasChromium)(
-  `the library in ${hasChromium ? 'headless Chromium' : `no browser at ${executablePath}`}`,
-  () => {
-    let server: Server;
-    let origin: string;
-    let plain: Browser;
-    let withWebgl: Browser;
-    const opened: Page[] = [];
+const where = hasChromium ? 'headless Chromium' : `no browser at ${executablePath}`;
 
-    beforeAll(async () => {
-      const names = (await readdir(wasmFolder)).filter((name) => name.endsWith('.wasm'));
-      expect(names.length).toBe(3);
-      const files = await Promise.all(
-        names.map(async (name) => [name, await readFile(join(wasmFolder, name))] as const),
-      );
-      server = serve((await bundle('page.ts')).script, new Map(files));
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-      origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-      plain = await chromium.launch({ executablePath, args: PLAIN });
-      withWebgl = await chromium.launch({ executablePath, args: WITH_WEBGL });
-    });
-    afterEach(async () => {
-      await Promise.all(opened.splice(0).map((page) => page.close()));
-    });
-    afterAll(async () => {
-      await Promise.all([plain?.close(), withWebgl?.close()]);
-      server?.closeAllConnections();
-      await new Promise((resolve) => server?.close(resolve));
-    });
+describe.skipIf(!hasChromium)(`the library in ${where}`, () => {
+  let server: Server;
+  let origin: string;
+  let plain: Browser;
+  let withWebgl: Browser;
+  const opened: Page[] = [];
 
-    /** Opens a page; `troubles` collects what it complains of, and requests to anyone but the server. */
-    async function open(browser: Browser, folder: 'plain' | 'beside' | 'spa') {
-      const page = await browser.newPage();
-      opened.push(page);
-      const troubles: string[] = [];
-      const requests: string[] = [];
-      page.on('console', (message) => {
-        // Chromium's own remarks on how fast a synchronous read of WebGL is.
-        if (/GL Driver Message \(OpenGL, Performance/.test(message.text())) return;
-        if (['error', 'warning'].includes(message.type())) troubles.push(message.text());
-      });
-      page.on('pageerror', (error) => troubles.push(String(error)));
-      page.on('request', (request) => {
-        const { protocol, origin: to, pathname } = new URL(request.url());
-        if (protocol === 'data:' || protocol === 'blob:') return;
-        if (to === origin) requests.push(pathname);
-        else troubles.push(request.url());
-      });
-      await page.goto(`${origin}/${folder}/`);
-      const call = <T>(name: string, ...input: unknown[]): Promise<T> =>
-        page.evaluate(`${name}(...${JSON.stringify(input)})`) as Promise<T>;
-      return { troubles, requests, call };
+  beforeAll(async () => {
+    const names = (await readdir(wasmFolder)).filter((name) => name.endsWith('.wasm'));
+    expect(names.length).toBe(3);
+    const files = await Promise.all(names.map(async (name) => [name, await readFile(join(wasmFolder, name))] as const));
+    server = serve((await bundle({ entryPoints: [join(fixtures, 'page.ts')] })).script, new Map(files));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    plain = await chromium.launch({ executablePath, args: PLAIN });
+    withWebgl = await chromium.launch({ executablePath, args: WITH_WEBGL });
+  });
+  afterEach(async () => {
+    await Promise.all(opened.splice(0).map((page) => page.close()));
+  });
+  afterAll(async () => {
+    await Promise.all([plain?.close(), withWebgl?.close()]);
+    server?.closeAllConnections();
+    await new Promise((resolve) => server?.close(resolve));
+  });
+
+  /** Opens a page; `troubles` collects what it complains of, and requests to anyone but the server. */
+  async function open(browser: Browser, folder: 'plain' | 'beside' | 'spa') {
+    const page = await browser.newPage();
+    opened.push(page);
+    const troubles: string[] = [];
+    const requests: string[] = [];
+    page.on('console', (message) => {
+      // Chromium's own remarks on how fast a synchronous read of WebGL is.
+      if (/GL Driver Message \(OpenGL, Performance/.test(message.text())) return;
+      if (['error', 'warning'].includes(message.type())) troubles.push(message.text());
+    });
+    page.on('pageerror', (error) => troubles.push(String(error)));
+    page.on('request', (request) => {
+      const { protocol, origin: to, pathname } = new URL(request.url());
+      if (protocol === 'data:' || protocol === 'blob:') return;
+      if (to === origin) requests.push(pathname);
+      else troubles.push(request.url());
+    });
+    await page.goto(`${origin}/${folder}/`);
+    const call = <T>(name: string, ...input: unknown[]): Promise<T> =>
+      page.evaluate(`${name}(...${JSON.stringify(input)})`) as Promise<T>;
+    return { troubles, requests, call };
+  }
+
+  const wasmPaths = () => `${origin}/wasm/`;
+
+  /** That a run learned, left nothing behind, and gives numbers one can use. */
+  function expectSound(run: Outcome, { calls, steps }: Length = { calls: 48, steps: 96 }): void {
+    const { hashes, losses, weights, recommended, reloaded, ...outcome } = run;
+    expect(new Set(Object.values(hashes)).size).toBe(3);
+    expect(outcome).toMatchObject({
+      oracleCalls: calls,
+      parsed: ['One, and\n"more"', 'Two'],
+      leaked: { tensors: 0, buffers: 0 },
+    });
+    expect(outcome.pretrainUpdates).toBeGreaterThanOrEqual(calls / 8);
+    expect(outcome.adaptUpdates).toBeGreaterThanOrEqual(steps / 16);
+    const numbers = [...losses, ...numbersOf(weights), outcome.meanReturn];
+    expect(numbers.filter((value) => !Number.isFinite(value))).toEqual([]);
+    expect(losses.length).toBeGreaterThan(1);
+    expect(losses[0]).toBeGreaterThan(0);
+    expect(recommended.length).toBe(5);
+    for (const { probability } of recommended) expect(probability).toBeGreaterThan(0);
+    expect(reloaded).toEqual(recommended);
+  }
+
+  const numbersOf = (weights: Outcome['weights']): readonly number[] => Object.values(weights).flat();
+
+  function largestDifference(a: readonly number[], b: readonly number[]): number {
+    expect(a.length).toBe(b.length);
+    return a.reduce((largest, value, n) => Math.max(largest, Math.abs(value - (b[n] as number))), 0);
+  }
+
+  it('would hear of a complaint, an uncaught error and a request to another host', async () => {
+    const { troubles, call } = await open(plain, 'plain');
+    await call('console.warn', 'careful');
+    await call('setTimeout', 'throw new Error("lost")');
+    await call('new Image().setAttribute', 'src', 'http://127.0.0.2:9/');
+    for (const trouble of ['careful', 'lost', 'http://127.0.0.2:9/']) {
+      await expect.poll(() => troubles.join(' ')).toContain(trouble);
     }
+  });
 
-    const wasmPaths = () => `${origin}/wasm/`;
+  let inNode: Outcome;
+  beforeAll(async () => {
+    inNode = await runProgram('wasm');
+    expectSound(inNode);
+  });
 
-    /** That a run learned, left nothing behind, and gives numbers one can use. */
-    function expectSound({ hashes, losses, weights, recommended, reloaded, ...outcome }: Outcome): void {
-      expect(new Set(Object.values(hashes)).size).toBe(3);
-      expect(outcome).toMatchObject({
-        oracleCalls: 48,
-        parsed: ['One, and\n"more"', 'Two'],
-        leaked: { tensors: 0, buffers: 0 },
-      });
-      expect(outcome.pretrainUpdates).toBeGreaterThanOrEqual(12);
-      expect(outcome.adaptUpdates).toBeGreaterThanOrEqual(12);
-      const numbers = [...losses, ...Object.values(weights).flat(), outcome.meanReturn];
-      expect(numbers.filter((value) => !Number.isFinite(value))).toEqual([]);
-      expect(losses.length).toBeGreaterThan(4);
-      expect(losses[0]).toBeGreaterThan(0);
-      expect(recommended.length).toBe(5);
-      for (const { probability } of recommended) expect(probability).toBeGreaterThan(0);
-      expect(reloaded).toEqual(recommended);
-    }
+  /** Bitwise the same weights. Losses are sums of JavaScript's `Math.exp`, whose last digit differs between engines. */
+  function expectSameAsInNode({ report, losses, ...outcome }: Outcome): void {
+    const { report: _, losses: lossesInNode, ...wanted } = inNode;
+    expect(report.backend).toBe('wasm');
+    expect(largestDifference(losses, lossesInNode)).toBeLessThan(1e-12);
+    expect(outcome).toEqual(wanted);
+  }
 
-    function largestDifference(a: readonly number[], b: readonly number[]): number {
-      expect(a.length).toBe(b.length);
-      return a.reduce((largest, value, n) => Math.max(largest, Math.abs(value - (b[n] as number))), 0);
-    }
+  it('distils, pre-trains, adapts and recommends on wasm, to the very weights that Node gets', async () => {
+    const { troubles, requests, call } = await open(plain, 'plain');
+    const outcome = await call<Outcome>('runProgram', 'auto', { wasmPaths: wasmPaths() });
+    expect(outcome.report).toMatchObject({ backend: 'wasm', requested: 'auto', patched: true });
+    expectSound(outcome);
+    expectSameAsInNode(outcome);
+    expect(troubles).toEqual([]);
+    expect(requests).toEqual(['/plain/', '/plain/page.js', '/wasm/tfjs-backend-wasm-simd.wasm']);
+  });
 
-    let inNode: Outcome;
-    beforeAll(async () => {
-      inNode = await runProgram('wasm');
-      expectSound(inNode);
-    });
+  it('does the same in a worker', async () => {
+    const { troubles, call } = await open(plain, 'plain');
+    const outcome = await call<Outcome>('runInWorker', 'wasm', { wasmPaths: wasmPaths() });
+    expectSameAsInNode(outcome);
+    expect(troubles).toEqual([]);
+  });
 
-    /** Bitwise the same weights. Losses are sums of JavaScript's `Math.exp`, whose last digit differs between engines. */
-    function expectSameAsInNode({ report, losses, ...outcome }: Outcome): void {
-      const { report: _, losses: lossesInNode, ...wanted } = inNode;
-      expect(report.backend).toBe('wasm');
-      expect(largestDifference(losses, lossesInNode)).toBeLessThan(1e-12);
-      expect(outcome).toEqual(wanted);
-    }
+  it('runs on cpu, asked for by name', async () => {
+    const { troubles, requests, call } = await open(plain, 'plain');
+    const outcome = await call<Outcome>('runProgram', 'cpu');
+    expect(outcome.report).toMatchObject({ backend: 'cpu', patched: false });
+    expectSound(outcome);
+    expect(largestDifference(outcome.losses, inNode.losses)).toBeLessThan(1e-3);
+    expect(troubles.filter((text) => !text.includes('cpu'))).toEqual([]);
+    expect(requests).toEqual(['/plain/', '/plain/page.js']);
+  });
 
-    it('distils, pre-trains, adapts and recommends on wasm, to the very weights that Node gets', async () => {
-      const { troubles, requests, call } = await open(plain, 'plain');
-      const outcome = await call<Outcome>('runProgram', 'auto', { wasmPaths: wasmPaths() });
-      expect(outcome.report).toMatchObject({ backend: 'wasm', requested: 'auto', patched: true });
-      expectSound(outcome);
-      expectSameAsInNode(outcome);
-      expect(troubles).toEqual([]);
-      expect(requests).toEqual(['/plain/', '/plain/page.js', '/wasm/tfjs-backend-wasm-simd.wasm']);
-    });
+  it('runs on webgl with the losses of wasm', { timeout: 180_000 }, async () => {
+    const short = { calls: 16, steps: 32 };
+    const { troubles, call } = await open(withWebgl, 'plain');
+    const outcome = await call<Outcome>('runProgram', 'webgl', {}, short);
+    expect(outcome.report).toMatchObject({ backend: 'webgl', requested: 'webgl' });
+    expectSound(outcome, short);
+    const onWasm = await runProgram('wasm', {}, short);
+    const losses = largestDifference(outcome.losses, onWasm.losses);
+    const weights = largestDifference(numbersOf(outcome.weights), numbersOf(onWasm.weights));
+    console.info(
+      `webgl against wasm: losses differ by ${losses.toExponential(1)}, weights by ${weights.toExponential(1)}`,
+    );
+    expect(losses).toBeLessThan(1e-3);
+    expect(weights).toBeLessThan(1e-3);
+    expect(troubles).toEqual([]);
+  });
 
-    it('does the same in a worker', async () => {
-      const { troubles, call } = await open(plain, 'plain');
-      const outcome = await call<Outcome>('runInWorker', 'wasm', { wasmPaths: wasmPaths() });
-      expectSameAsInNode(outcome);
-      expect(troubles).toEqual([]);
-    });
+  it("'auto' finds the .wasm files beside the page by itself", async () => {
+    const { troubles, call } = await open(plain, 'beside');
+    const { report, current } = await call<Attempt>('attempt');
+    expect(report).toMatchObject({ backend: 'wasm', requested: 'auto' });
+    expect(current).toEqual(report);
+    expect(troubles).toEqual([]);
+  });
 
-    it('runs on cpu, asked for by name', async () => {
-      const { troubles, requests, call } = await open(plain, 'plain');
-      const outcome = await call<Outcome>('runProgram', 'cpu');
-      expect(outcome.report).toMatchObject({ backend: 'cpu', patched: false });
-      expectSound(outcome);
-      expect(largestDifference(outcome.losses, inNode.losses)).toBeLessThan(1e-3);
-      expect(troubles.filter((text) => !text.includes('cpu'))).toEqual([]);
-      expect(requests).toEqual(['/plain/', '/plain/page.js']);
-    });
+  it.each(['plain', 'spa'] as const)("'auto' without .wasm files takes webgl and says why (%s)", async (folder) => {
+    const { call } = await open(withWebgl, folder);
+    const { report } = await call<Attempt>('attempt');
+    expect(report).toMatchObject({ backend: 'webgl', requested: 'auto' });
+    expect(report?.reason).toMatch(/wasm backend does not start.*wasmPaths/);
+  });
 
-    it('runs on webgl with the losses of wasm', async () => {
-      const { troubles, call } = await open(withWebgl, 'plain');
-      const outcome = await call<Outcome>('runProgram', 'webgl');
-      expect(outcome.report).toMatchObject({ backend: 'webgl', requested: 'webgl' });
-      expectSound(outcome);
-      expect(largestDifference(outcome.losses, inNode.losses)).toBeLessThan(1e-3);
-      console.info(
-        `webgl against wasm: losses differ by ${largestDifference(outcome.losses, inNode.losses).toExponential(1)} at most, ` +
-          `weights by ${largestDifference(Object.values(outcome.weights).flat(), Object.values(inNode.weights).flat()).toExponential(1)}`,
-      );
-      expect(troubles).toEqual([]);
-    });
+  it.each(['plain', 'spa'] as const)("'auto' never takes cpu (%s)", async (folder) => {
+    const { call } = await open(plain, folder);
+    const { error, current } = await call<Attempt>('attempt');
+    expect(error).toMatchObject({ code: 'BACKEND', backend: 'auto' });
+    expect(error?.message).toMatch(/wasm.*wasmPaths.*webgl.*cpu is only used when asked for by name/);
+    expect(current).toBeUndefined();
+  });
 
-    it("'auto' finds the .wasm files beside the page by itself", async () => {
-      const { troubles, call } = await open(plain, 'beside');
-      const { report, current } = await call<Attempt>('attempt');
-      expect(report).toMatchObject({ backend: 'wasm', requested: 'auto' });
-      expect(current).toEqual(report);
-      expect(troubles).toEqual([]);
-    });
+  it('names the way to the .wasm files, and that only a fresh page can take it', async () => {
+    const { call } = await open(plain, 'plain');
+    const { error } = await call<Attempt>('attempt', 'wasm', { wasmPaths: '/nowhere' });
+    expect(error).toMatchObject({ code: 'BACKEND', backend: 'wasm' });
+    expect(error?.message).toMatch(/wasmPaths/);
+    const again = await call<Attempt>('attempt', 'wasm', { wasmPaths: wasmPaths() });
+    expect(again.error?.message).toMatch(/page is loaded again/);
+    const cpu = await call<Attempt>('attempt', 'cpu');
+    expect(cpu.report?.backend).toBe('cpu');
+  });
 
-    it.each(['plain', 'spa'] as const)("'auto' without .wasm files takes webgl and says why (%s)", async (folder) => {
-      const { call } = await open(withWebgl, folder);
-      const { report } = await call<Attempt>('attempt');
-      expect(report).toMatchObject({ backend: 'webgl', requested: 'auto' });
-      expect(report?.reason).toMatch(/wasm backend does not start.*wasmPaths/);
-    });
+  it('takes a folder without its last stroke, and a map of files', async () => {
+    const first = await open(plain, 'plain');
+    expect((await first.call<Attempt>('attempt', 'wasm', { wasmPaths: '/wasm' })).report?.backend).toBe('wasm');
+    expect((await first.call<Attempt>('attempt', 'wasm', { wasmPaths: '/wasm' })).report?.backend).toBe('wasm');
+    const second = await open(plain, 'plain');
+    const names = ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm', 'tfjs-backend-wasm-threaded-simd.wasm'];
+    const map = Object.fromEntries(names.map((name) => [name, `/wasm/${name}`]));
+    expect((await second.call<Attempt>('attempt', 'wasm', { wasmPaths: map })).report?.backend).toBe('wasm');
+    expect([...first.troubles, ...second.troubles]).toEqual([]);
+  });
 
-    it.each(['plain', 'spa'] as const)("'auto' takes cpu for nothing in the world (%s)", async (folder) => {
-      const { call } = await open(plain, folder);
-      const { error, current } = await call<Attempt>('attempt');
-      expect(error).toMatchObject({ code: 'BACKEND', backend: 'auto' });
-      expect(error?.message).toMatch(/wasm.*wasmPaths.*webgl.*cpu is only used when asked for by name/);
-      expect(current).toBeUndefined();
-    });
+  it.each([
+    ['webgl', 'webgl', undefined],
+    ['webgpu', '@tensorflow/tfjs-backend-webgpu', 'npm install @tensorflow/tfjs-backend-webgpu'],
+    ['node', 'in Node only', undefined],
+    ['node-gpu', 'in Node only', undefined],
+  ] as const)('says that it has no %s, and stays on what ran before', async (name, mentioned, install) => {
+    const { call } = await open(plain, 'plain');
+    await call<Attempt>('attempt', 'wasm', { wasmPaths: wasmPaths() });
+    const { error, current } = await call<Attempt>('attempt', name);
+    expect(error).toMatchObject({ code: 'BACKEND', backend: name });
+    expect(error?.install).toBe(install);
+    expect(error?.message).toContain(mentioned);
+    expect(current?.backend).toBe('wasm');
+    expect((await call<Outcome>('runProgram', 'wasm')).hashes).toEqual(inNode.hashes);
+  });
 
-    it('names the way to the .wasm files, and that only a fresh page can take it', async () => {
-      const { call } = await open(plain, 'plain');
-      const { error } = await call<Attempt>('attempt', 'wasm', { wasmPaths: '/nowhere' });
-      expect(error).toMatchObject({ code: 'BACKEND', backend: 'wasm' });
-      expect(error?.message).toMatch(/wasmPaths/);
-      const again = await call<Attempt>('attempt', 'wasm', { wasmPaths: wasmPaths() });
-      expect(again.error?.message).toMatch(/page is loaded again/);
-      const cpu = await call<Attempt>('attempt', 'cpu');
-      expect(cpu.report?.backend).toBe('cpu');
-    });
-
-    it('takes a folder without its last stroke, and a map of files', async () => {
-      const first = await open(plain, 'plain');
-      expect((await first.call<Attempt>('attempt', 'wasm', { wasmPaths: '/wasm' })).report?.backend).toBe('wasm');
-      expect((await first.call<Attempt>('attempt', 'wasm', { wasmPaths: '/wasm' })).report?.backend).toBe('wasm');
-      const second = await open(plain, 'plain');
-      const names = ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm', 'tfjs-backend-wasm-threaded-simd.wasm'];
-      const map = Object.fromEntries(names.map((name) => [name, `/wasm/${name}`]));
-      expect((await second.call<Attempt>('attempt', 'wasm', { wasmPaths: map })).report?.backend).toBe('wasm');
-      expect([...first.troubles, ...second.troubles]).toEqual([]);
-    });
-
-    it.each([
-      ['webgl', 'webgl', undefined],
-      ['webgpu', '@tensorflow/tfjs-backend-webgpu', 'npm install @tensorflow/tfjs-backend-webgpu'],
-      ['node', 'in Node only', undefined],
-      ['node-gpu', 'in Node only', undefined],
-    ] as const)('says that it has no %s, and stays on what ran before', async (name, mentioned, install) => {
-      const { call } = await open(plain, 'plain');
-      await call<Attempt>('attempt', 'wasm', { wasmPaths: wasmPaths() });
-      const { error, current } = await call<Attempt>('attempt', name);
-      expect(error).toMatchObject({ code: 'BACKEND', backend: name });
-      expect(error?.install).toBe(install);
-      expect(error?.message).toContain(mentioned);
-      expect(current?.backend).toBe('wasm');
-      expect((await call<Outcome>('runProgram', 'wasm')).hashes).toEqual(inNode.hashes);
-    });
-
-    it('refuses a webgl that has 16-bit floats only', async () => {
-      const { call } = await open(withWebgl, 'plain');
-      await call('pretendHalfFloats');
-      const { error, current } = await call<Attempt>('attempt', 'webgl');
-      expect(error).toMatchObject({ code: 'BACKEND', backend: 'webgl' });
-      expect(error?.message).toMatch(/16-bit/);
-      expect(current).toBeUndefined();
-    });
-  },
-);
+  it('refuses a webgl that has 16-bit floats only', async () => {
+    const { call } = await open(withWebgl, 'plain');
+    await call('pretendHalfFloats');
+    const { error, current } = await call<Attempt>('attempt', 'webgl');
+    expect(error).toMatchObject({ code: 'BACKEND', backend: 'webgl' });
+    expect(error?.message).toMatch(/16-bit/);
+    expect(current).toBeUndefined();
+  });
+});

@@ -17,7 +17,20 @@ import {
   Rng,
   RotationPolicy,
 } from '../../../src/index.js';
-import { agentOptions, batch, catalog, flags, floats, ITEMS, id, ids, item, seed, smallAgent, within } from './fixtures.js';
+import {
+  agentOptions,
+  batch,
+  catalog,
+  flags,
+  floats,
+  ITEMS,
+  id,
+  ids,
+  item,
+  seed,
+  smallAgent,
+  within,
+} from './fixtures.js';
 import { type PublicCall, publicCall } from './public-call.js';
 
 const agent = smallAgent();
@@ -25,9 +38,14 @@ const withContext = smallAgent({ contextWidth: 2 });
 const features = ItemFeatures.tfidf(catalog, { dimensions: 4 });
 const mode = fc.constantFrom('sampled' as const, 'argmax' as const);
 const uniforms = fc.constant(Float64Array.of(0.1, 0.5, 0.9));
-const mask = fc.record({ noRepeat: fc.boolean(), exclude: fc.constant(Int32Array.of(1)), excludeRows: fc.constant([[3], [], [4]]) });
+const mask = fc.record({
+  noRepeat: fc.boolean(),
+  exclude: fc.constant(Int32Array.of(1)),
+  excludeRows: fc.constant([[3], [], [4]]),
+});
 const act = fc.record({ mode, uniforms, mask, temperature: within(0.5, 2) });
-const items = (length: number, most: number) => fc.array(fc.nat(most), { minLength: length, maxLength: length }).map((list) => Int32Array.from(list));
+const items = (length: number, most: number) =>
+  fc.array(fc.nat(most), { minLength: length, maxLength: length }).map((list) => Int32Array.from(list));
 const counts = fc.array(fc.nat(9), { minLength: ITEMS, maxLength: ITEMS });
 
 const simple: Readonly<Record<string, Policy>> = {
@@ -39,7 +57,14 @@ const simple: Readonly<Record<string, Policy>> = {
 };
 
 const replayStep = fc.record({
-  histories: fc.record({ size: fc.constant(2), length: fc.constant(2), items: items(4, ITEMS - 1), lengths: items(2, 2), contextWidth: fc.constant(1), context: floats(2) }),
+  histories: fc.record({
+    size: fc.constant(2),
+    length: fc.constant(2),
+    items: items(4, ITEMS - 1),
+    lengths: items(2, 2),
+    contextWidth: fc.constant(1),
+    context: floats(2),
+  }),
   actions: items(2, ITEMS - 1),
   rewards: floats(2),
   terminated: flags(2),
@@ -77,7 +102,15 @@ export const agentCalls: readonly PublicCall[] = [
   publicCall('recommend', {
     covers: ['ActorCritic'],
     runs: 320,
-    arguments: { options: fc.record({ history: ids, context: fc.constant([0.5, 1]), k: fc.integer({ min: 1, max: 5 }), exclude: fc.array(id, { maxLength: 3 }), allowRepeats: fc.boolean() }) },
+    arguments: {
+      options: fc.record({
+        history: ids,
+        context: fc.constant([0.5, 1]),
+        k: fc.integer({ min: 1, max: 5 }),
+        exclude: fc.array(id, { maxLength: 3 }),
+        allowRepeats: fc.boolean(),
+      }),
+    },
     call: ({ options }) => withContext.recommend(options),
   }),
   publicCall('ActorCritic.act', {
@@ -89,8 +122,17 @@ export const agentCalls: readonly PublicCall[] = [
   publicCall('ActorCritic scores', {
     covers: ['ActorCritic'],
     runs: 160,
-    arguments: { batch, k: fc.integer({ min: 1, max: 5 }), actions: fc.constant(Int32Array.of(5, 6, 7)), options: fc.record({ temperature: within(0.5, 2) }) },
-    call: ({ batch, k, actions, options }) => [agent.probabilities(batch, options), agent.topK(batch, k, options), agent.logProbOf(batch, actions, options)],
+    arguments: {
+      batch,
+      k: fc.integer({ min: 1, max: 5 }),
+      actions: fc.constant(Int32Array.of(5, 6, 7)),
+      options: fc.record({ temperature: within(0.5, 2) }),
+    },
+    call: ({ batch, k, actions, options }) => [
+      agent.probabilities(batch, options),
+      agent.topK(batch, k, options),
+      agent.logProbOf(batch, actions, options),
+    ],
   }),
   publicCall('ActorCritic changes', {
     covers: ['ActorCritic'],
@@ -112,7 +154,14 @@ export const agentCalls: readonly PublicCall[] = [
   publicCall('ActorCritic.load', {
     covers: ['ActorCritic'],
     runs: 200,
-    arguments: { options: fc.record({ catalog: fc.constant(catalog), encoder: fc.constant(agentOptions.encoder), features: fc.constant(features) }), text: fc.boolean() },
+    arguments: {
+      options: fc.record({
+        catalog: fc.constant(catalog),
+        encoder: fc.constant(agentOptions.encoder),
+        features: fc.constant(features),
+      }),
+      text: fc.boolean(),
+    },
     call: async ({ options, text }) => {
       const storage = new MemoryStorage();
       using saved = smallAgent(text === true ? { items: 'text', features } : {});
@@ -148,7 +197,13 @@ export const agentCalls: readonly PublicCall[] = [
   publicCall('MixturePolicy', {
     covers: ['MixturePolicy'],
     runs: 160,
-    arguments: { pretrained: fc.constant(agent), learner: fc.constant(null).map(() => smallAgent()), alpha: within(0, 1), batch, options: act },
+    arguments: {
+      pretrained: fc.constant(agent),
+      learner: fc.constant(null).map(() => smallAgent()),
+      alpha: within(0, 1),
+      batch,
+      options: act,
+    },
     call: ({ pretrained, learner, alpha, batch, options }) => {
       using mixture = new MixturePolicy({ pretrained, learner, alpha });
       mixture.act(batch, options);
@@ -160,17 +215,38 @@ export const agentCalls: readonly PublicCall[] = [
     publicCall(`${name}, acting`, {
       covers: [name],
       arguments: { batch, options: act, k: fc.integer({ min: 1, max: 3 }) },
-      call: ({ batch, options, k }) => [policy.act(batch, options), policy.probabilities?.(batch, options), policy.topK?.(batch, k, options)],
+      call: ({ batch, options, k }) => [
+        policy.act(batch, options),
+        policy.probabilities?.(batch, options),
+        policy.topK?.(batch, k, options),
+      ],
     }),
   ),
   publicCall('new ContentPolicy', {
     covers: ['ContentPolicy'],
-    arguments: { features: fc.constant(features), options: fc.record({ window: fc.constantFrom(1, 5), decay: within(0.1, 1), temperature: within(0.1, 1), coldStart: counts }) },
+    arguments: {
+      features: fc.constant(features),
+      options: fc.record({
+        window: fc.constantFrom(1, 5),
+        decay: within(0.1, 1),
+        temperature: within(0.1, 1),
+        coldStart: counts,
+      }),
+    },
     call: ({ features, options }) => new ContentPolicy(features, options),
   }),
   publicCall('CountingBanditPolicy', {
     covers: ['CountingBanditPolicy'],
-    arguments: { options: fc.record({ itemCount: fc.constant(ITEMS), prior: within(0, 2), priorCount: within(0.1, 2), temperature: within(0.1, 2) }), feedback: fc.record({ actions: items(2, ITEMS - 1), rewards: floats(2) }), item },
+    arguments: {
+      options: fc.record({
+        itemCount: fc.constant(ITEMS),
+        prior: within(0, 2),
+        priorCount: within(0.1, 2),
+        temperature: within(0.1, 2),
+      }),
+      feedback: fc.record({ actions: items(2, ITEMS - 1), rewards: floats(2) }),
+      item,
+    },
     call: ({ options, feedback, item }) => {
       const bandit = new CountingBanditPolicy(options);
       bandit.observe(feedback);
@@ -191,14 +267,20 @@ export const agentCalls: readonly PublicCall[] = [
   }),
   publicCall('new RotationPolicy', {
     covers: ['RotationPolicy'],
-    arguments: { options: fc.record({ items: fc.constantFrom([1], [2, 3]), itemCount: fc.constant(ITEMS) }), name: fc.constant('rotationTrain') },
+    arguments: {
+      options: fc.record({ items: fc.constantFrom([1], [2, 3]), itemCount: fc.constant(ITEMS) }),
+      name: fc.constant('rotationTrain'),
+    },
     call: ({ options, name }) => new RotationPolicy(options, name),
   }),
   publicCall('exploration', {
     covers: ['epsilonGreedy', 'categorical', 'greedy'],
     runs: 200,
     arguments: {
-      options: fc.record({ epsilon: fc.oneof(within(0, 1), fc.constant(linearSchedule({ from: 1, to: 0, steps: 3 }))), itemCount: fc.constant(ITEMS) }),
+      options: fc.record({
+        epsilon: fc.oneof(within(0, 1), fc.constant(linearSchedule({ from: 1, to: 0, steps: 3 }))),
+        itemCount: fc.constant(ITEMS),
+      }),
       temperature: fc.oneof(within(0.1, 2), fc.constant(linearSchedule({ from: 1, to: 2, steps: 3 }))),
       policy: fc.constant(simple.RandomPolicy as Policy),
       step: fc.nat(5),
@@ -215,7 +297,15 @@ export const agentCalls: readonly PublicCall[] = [
   publicCall('new ReplayBuffer', {
     covers: ['ReplayBuffer'],
     runs: 160,
-    arguments: { options: fc.record({ lanes: fc.constantFrom(1, 2), stepsPerLane: fc.constantFrom(1, 4), contextWidth: fc.nat(2), candidateCount: fc.nat(2), maxItemsPerLane: fc.constantFrom(8, 20) }) },
+    arguments: {
+      options: fc.record({
+        lanes: fc.constantFrom(1, 2),
+        stepsPerLane: fc.constantFrom(1, 4),
+        contextWidth: fc.nat(2),
+        candidateCount: fc.nat(2),
+        maxItemsPerLane: fc.constantFrom(8, 20),
+      }),
+    },
     call: ({ options }) => new ReplayBuffer(options).memoryBytes,
   }),
   publicCall('ReplayBuffer.add', {
@@ -226,7 +316,12 @@ export const agentCalls: readonly PublicCall[] = [
   }),
   publicCall('ReplayBuffer reads', {
     covers: ['ReplayBuffer'],
-    arguments: { step: replayStep.map((step) => ({ ...step, rows: Uint8Array.of(1, 1) })), n: fc.constantFrom(1, 3), T: fc.constant(1), rng: fc.constant(new Rng(1)) },
+    arguments: {
+      step: replayStep.map((step) => ({ ...step, rows: Uint8Array.of(1, 1) })),
+      n: fc.constantFrom(1, 3),
+      T: fc.constant(1),
+      rng: fc.constant(new Rng(1)),
+    },
     call: ({ step, n, T, rng }) => {
       const shape = { lanes: 2, stepsPerLane: 4, contextWidth: 1, candidateCount: 2 };
       const buffer = new ReplayBuffer(shape);
@@ -242,7 +337,12 @@ export const agentCalls: readonly PublicCall[] = [
       arrays: replayStep.map((step) => {
         const buffer = new ReplayBuffer({ lanes: 2, stepsPerLane: 4, contextWidth: 1, candidateCount: 2 });
         buffer.add({ ...step, rows: Uint8Array.of(1, 1) });
-        return Object.fromEntries(Object.entries(buffer.toNamedArrays()).map(([name, { shape, data }]) => [name, { shape: [...shape], data: data.slice() }]));
+        return Object.fromEntries(
+          Object.entries(buffer.toNamedArrays()).map(([name, { shape, data }]) => [
+            name,
+            { shape: [...shape], data: data.slice() },
+          ]),
+        );
       }),
       source: fc.constant('file'),
     },

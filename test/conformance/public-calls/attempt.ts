@@ -30,13 +30,16 @@ export async function attempt(entry: PublicCall, valid: Arguments, seed: Mutatio
   const started = process.cpuUsage();
   let never: ReturnType<typeof setTimeout> | undefined;
   try {
-    const running = Promise.resolve().then(() => entry.call(mutated?.arguments ?? valid, { signal: controller.signal }));
+    const running = Promise.resolve().then(() =>
+      entry.call(mutated?.arguments ?? valid, { signal: controller.signal }),
+    );
     const waiting = new Promise((resolve) => {
       never = setTimeout(() => resolve(TIMES_OUT), NEVER_MS);
     });
     const result = await Promise.race([running, waiting]);
     if (result === TIMES_OUT || milliseconds(started) > HANG_MS) return { outcome: 'hangs', mutated };
-    if (mutated?.isNumberToNaN === true && entry.takesNaN?.test(mutated.path) !== true) return { outcome: 'took NaN', mutated };
+    if (mutated?.isNumberToNaN === true && entry.takesNaN?.test(mutated.path) !== true)
+      return { outcome: 'took NaN', mutated };
     return { outcome: 'accepted', mutated };
   } catch (error) {
     if (milliseconds(started) > HANG_MS) return { outcome: 'hangs', mutated, error };

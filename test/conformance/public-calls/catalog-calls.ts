@@ -20,7 +20,8 @@ const words = { scenario: fc.constant('shop'), itemNoun: fc.constant('thing'), b
 const ITEM_CSV = 'id,title,kind\na,"red, coat",x\nb,blue coat,y\nc,shirt,x\n';
 const ITEM_JSONL = '{"id":"a","title":"red"}\n{"id":"b","title":"blue"}\n';
 const TAKEN_CSV = 'user,item,when,stars\nu1,item-1,2,5\nu1,item-2,1,4\nu2,item-3,1,3\n';
-const AMAZON_ITEMS = '{"0":{"title":"Screw.","brand":"A","categories":"Top,Fasteners,Screws"},"1":{"title":"Nut.","brand":"B","categories":"Top,Fasteners"}}';
+const AMAZON_ITEMS =
+  '{"0":{"title":"Screw.","brand":"A","categories":"Top,Fasteners,Screws"},"1":{"title":"Nut.","brand":"B","categories":"Top,Fasteners"}}';
 const AMAZON_TAKEN = '{"u0":["0","1"],"u1":["1"]}';
 const COAT = {
   train: '1 0 2\n0 3 0\n',
@@ -68,7 +69,9 @@ export const catalogCalls: readonly PublicCall[] = [
     covers: ['Catalog'],
     runs: 200,
     arguments: {
-      items: fc.uniqueArray(seed, { minLength: 2, maxLength: 4 }).map((list) => list.map((n) => ({ id: `i${n}`, title: `t ${n}` }))),
+      items: fc
+        .uniqueArray(seed, { minLength: 2, maxLength: 4 })
+        .map((list) => list.map((n) => ({ id: `i${n}`, title: `t ${n}` }))),
       options: fc.record({ ...words, attributes: fc.constant(['title']), extraAttributes: fc.constant(['brand']) }),
     },
     call: ({ items, options }) => Catalog.fromItems(items, options).texts(),
@@ -105,9 +108,9 @@ export const catalogCalls: readonly PublicCall[] = [
     arguments: {
       catalog: fc.constant(catalog),
       rows: fc.array(fc.array(fc.nat(5), { minLength: 2, maxLength: 2 }), { minLength: ITEMS, maxLength: ITEMS }),
-      options: fc.record({ batchSize: fc.constant(ITEMS), name: fc.constant('model'), signal: fc.constant(undefined) }).map(
-        ({ batchSize, name }) => ({ batchSize, name }),
-      ),
+      options: fc
+        .record({ batchSize: fc.constant(ITEMS), name: fc.constant('model'), signal: fc.constant(undefined) })
+        .map(({ batchSize, name }) => ({ batchSize, name })),
     },
     call: ({ catalog, rows, options }) => ItemFeatures.embed(catalog, async () => rows, options),
   }),
@@ -130,7 +133,10 @@ export const catalogCalls: readonly PublicCall[] = [
         vocabulary: [...(features.vocabulary ?? [])],
         attributes: [...(features.attributes ?? [])],
         arrays: Object.fromEntries(
-          Object.entries(features.toNamedArrays()).map(([name, { shape, data }]) => [name, { shape: [...shape], data }]),
+          Object.entries(features.toNamedArrays()).map(([name, { shape, data }]) => [
+            name,
+            { shape: [...shape], data },
+          ]),
         ),
       })),
       source: fc.constant('policy.safetensors'),
@@ -141,7 +147,9 @@ export const catalogCalls: readonly PublicCall[] = [
     covers: ['ItemFeatures'],
     arguments: {
       catalog: fc.constant(catalog),
-      origin: fc.array(fc.integer({ min: -1, max: ITEMS - 1 }), { minLength: ITEMS, maxLength: ITEMS }).map((list) => Int32Array.from(list)),
+      origin: fc
+        .array(fc.integer({ min: -1, max: ITEMS - 1 }), { minLength: ITEMS, maxLength: ITEMS })
+        .map((list) => Int32Array.from(list)),
     },
     call: ({ catalog, origin }) => features.transform(catalog, origin),
   }),
@@ -157,7 +165,11 @@ export const catalogCalls: readonly PublicCall[] = [
   publicCall('Sequences.split', {
     covers: ['Sequences'],
     arguments: {
-      options: fc.record({ seed, fractions: fc.constant([0.5, 0.25, 0.25]), by: fc.constantFrom('user' as const, 'sequence' as const) }),
+      options: fc.record({
+        seed,
+        fractions: fc.constant([0.5, 0.25, 0.25]),
+        by: fc.constantFrom('user' as const, 'sequence' as const),
+      }),
     },
     call: ({ options }) => sequences.split(options),
   }),
@@ -183,7 +195,10 @@ export const catalogCalls: readonly PublicCall[] = [
   publicCall('parseInteractions', {
     covers: ['parseInteractions'],
     runs: 300,
-    arguments: { input: fc.constant(TAKEN_CSV), options: fc.record({ format: fc.constant('csv' as const), ...takenOptions }) },
+    arguments: {
+      input: fc.constant(TAKEN_CSV),
+      options: fc.record({ format: fc.constant('csv' as const), ...takenOptions }),
+    },
     call: ({ input, options }) => parseInteractions(input, options),
   }),
   publicCall('readItems', {
@@ -201,7 +216,11 @@ export const catalogCalls: readonly PublicCall[] = [
     arguments: {
       itemsJson: fc.constant(AMAZON_ITEMS),
       interactionsJson: fc.constant(AMAZON_TAKEN),
-      options: fc.record({ category: fc.constantFrom('leaf' as const, 'path' as const), itemsSource: fc.constant('a'), interactionsSource: fc.constant('b') }),
+      options: fc.record({
+        category: fc.constantFrom('leaf' as const, 'path' as const),
+        itemsSource: fc.constant('a'),
+        interactionsSource: fc.constant('b'),
+      }),
     },
     call: ({ itemsJson, interactionsJson, options }) => parseAmazon(itemsJson, interactionsJson, options),
   }),
@@ -215,7 +234,10 @@ export const catalogCalls: readonly PublicCall[] = [
   }),
   publicCall('readAmazon', {
     covers: ['readAmazon'],
-    arguments: { folder: fc.constant(folder), options: fc.record({ category: fc.constantFrom('leaf' as const, 'path' as const) }) },
+    arguments: {
+      folder: fc.constant(folder),
+      options: fc.record({ category: fc.constantFrom('leaf' as const, 'path' as const) }),
+    },
     call: ({ folder, options }) => readAmazon(folder, options),
   }),
   publicCall('parseCoat', {
@@ -233,7 +255,10 @@ export const catalogCalls: readonly PublicCall[] = [
   publicCall('readCoat', {
     covers: ['readCoat'],
     runs: 60,
-    arguments: { folder: fc.constant(folder), options: fc.record({ attributes: fc.constantFrom('paper' as const, 'gender+paper' as const) }) },
+    arguments: {
+      folder: fc.constant(folder),
+      options: fc.record({ attributes: fc.constantFrom('paper' as const, 'gender+paper' as const) }),
+    },
     call: async ({ folder: given, options }) => {
       if (given === folder && options?.attributes !== undefined) return parseCoat(COAT);
       return readCoat(given, options);
@@ -243,5 +268,7 @@ export const catalogCalls: readonly PublicCall[] = [
 
 /** JSON of what JSON can hold: a changed value may be none. */
 function asJson(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) => (typeof inner === 'bigint' ? String(inner) : inner)) ?? 'undefined';
+  return (
+    JSON.stringify(value, (_key, inner: unknown) => (typeof inner === 'bigint' ? String(inner) : inner)) ?? 'undefined'
+  );
 }

@@ -40,7 +40,8 @@ export const computeCalls: readonly PublicCall[] = [
     call: ({ table, indices }) =>
       // The tensors are the caller's; what is under test is the gather.
       tf.tidy(() => {
-        const valid = Array.isArray(indices) && indices.length > 0 && indices.every((i) => Number.isInteger(i) && i >= 0 && i < 3);
+        const valid =
+          Array.isArray(indices) && indices.length > 0 && indices.every((i) => Number.isInteger(i) && i >= 0 && i < 3);
         const isTable = table instanceof Float32Array && table.length === 6;
         return gatherRows(
           isTable ? tf.tensor2d(table, [3, 2]) : (table as unknown as tf.Tensor2D),
@@ -53,18 +54,38 @@ export const computeCalls: readonly PublicCall[] = [
     runs: 200,
     arguments: {
       histories: fc.array(fc.array(item, { maxLength: 3 }), { minLength: 2, maxLength: 2 }),
-      options: fc.record({ length: fc.nat(4), context: fc.constant([[1, 2], [3, 4]]) }),
+      options: fc.record({
+        length: fc.nat(4),
+        context: fc.constant([
+          [1, 2],
+          [3, 4],
+        ]),
+      }),
     },
     call: ({ histories, options }) => historyBatch(histories, options),
   }),
   publicCall('normalParameter', {
     covers: ['normalParameter'],
-    arguments: { rng: fc.constant(new Rng(1)), shape: fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 2 }), deviation: within(0, 1) },
+    arguments: {
+      rng: fc.constant(new Rng(1)),
+      shape: fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 2 }),
+      deviation: within(0, 1),
+    },
     call: ({ rng, shape, deviation }) => normalParameter(rng, shape, deviation),
   }),
   publicCall('ParameterStore', {
     covers: ['ParameterStore'],
-    arguments: { parameters: fc.tuple(parameter(2), parameter(3)).map(([a, b]) => [['a/w', a], ['b', b]] as [string, { shape: number[]; data: Float32Array }][]), name: fc.constantFrom('a/w', 'b'), prefix: fc.constantFrom('a/', 'b') },
+    arguments: {
+      parameters: fc.tuple(parameter(2), parameter(3)).map(
+        ([a, b]) =>
+          [
+            ['a/w', a],
+            ['b', b],
+          ] as [string, { shape: number[]; data: Float32Array }][],
+      ),
+      name: fc.constantFrom('a/w', 'b'),
+      prefix: fc.constantFrom('a/', 'b'),
+    },
     call: async ({ parameters, name, prefix }) => {
       const store = new ParameterStore(parameters);
       store.get(name);
@@ -78,13 +99,21 @@ export const computeCalls: readonly PublicCall[] = [
   publicCall('ParameterStore.loadNamedArrays', {
     covers: ['ParameterStore'],
     arguments: { arrays: parameter(3).map((array) => ({ w: array })), source: fc.constant('file') },
-    call: ({ arrays, source }) => new ParameterStore([['w', { shape: [3], data: new Float32Array(3) }]]).loadNamedArrays(arrays, source),
+    call: ({ arrays, source }) =>
+      new ParameterStore([['w', { shape: [3], data: new Float32Array(3) }]]).loadNamedArrays(arrays, source),
   }),
   publicCall('Adam', {
     covers: ['Adam'],
     runs: 200,
     arguments: {
-      options: fc.record({ learningRate: within(0.001, 1), beta1: within(0, 0.9), beta2: within(0, 0.9), epsilon: within(1e-8, 1e-3), clipNorm: within(0.1, 2), multipliers: fc.constant({ a: 0.5 }) }),
+      options: fc.record({
+        learningRate: within(0.001, 1),
+        beta1: within(0, 0.9),
+        beta2: within(0, 0.9),
+        epsilon: within(1e-8, 1e-3),
+        clipNorm: within(0.1, 2),
+        multipliers: fc.constant({ a: 0.5 }),
+      }),
       rate: within(0, 1),
       data: floats(3),
     },
@@ -113,14 +142,23 @@ export const computeCalls: readonly PublicCall[] = [
   }),
   publicCall('mean', {
     covers: ['mean'],
-    arguments: { options: fc.record({ width: fc.constantFrom(2, 4), historyLength: fc.constantFrom(1, 3), decay: within(0.1, 1) }) },
+    arguments: {
+      options: fc.record({ width: fc.constantFrom(2, 4), historyLength: fc.constantFrom(1, 3), decay: within(0.1, 1) }),
+    },
     call: ({ options }) => mean(options),
   }),
   publicCall('sasRec', {
     covers: ['sasRec'],
     runs: 200,
     arguments: {
-      options: fc.record({ width: fc.constantFrom(2, 4), blocks: fc.constantFrom(1, 2), heads: fc.constantFrom(1, 2), historyLength: fc.constantFrom(1, 3), dropout: within(0, 0.9), feedForward: fc.constantFrom(2, 8) }),
+      options: fc.record({
+        width: fc.constantFrom(2, 4),
+        blocks: fc.constantFrom(1, 2),
+        heads: fc.constantFrom(1, 2),
+        historyLength: fc.constantFrom(1, 3),
+        dropout: within(0, 0.9),
+        feedForward: fc.constantFrom(2, 8),
+      }),
     },
     call: ({ options }) => sasRec(options),
   }),
@@ -131,7 +169,11 @@ export const computeCalls: readonly PublicCall[] = [
       batch,
       want: fc.record({
         logProbOf: items,
-        scoresOf: fc.record({ head: fc.constantFrom('actor' as const, 'critic' as const), items, width: fc.constant(1) }),
+        scoresOf: fc.record({
+          head: fc.constantFrom('actor' as const, 'critic' as const),
+          items,
+          width: fc.constant(1),
+        }),
         maxScore: fc.constantFrom('actor' as const, 'critic' as const),
         expectedScore: fc.constant(true as const),
         entropy: fc.constant(true as const),
@@ -152,7 +194,22 @@ export const computeCalls: readonly PublicCall[] = [
   }),
   publicCall('Kernels.sample and topK', {
     covers: ['ActorCritic'],
-    arguments: { batch, uniforms: fc.constant(Float64Array.of(0.1, 0.5, 0.9)), k: fc.integer({ min: 1, max: 5 }), options: fc.record({ mask: fc.record({ noRepeat: fc.boolean(), exclude: fc.constant(Int32Array.of(1, 2)), excludeRows: fc.constant([[3], [], [ITEMS - 1]]) }), temperature: within(0.5, 2) }) },
-    call: ({ batch, uniforms, k, options }) => [agent.kernels.sample(batch, uniforms, options), agent.kernels.topK(batch, k, options)],
+    arguments: {
+      batch,
+      uniforms: fc.constant(Float64Array.of(0.1, 0.5, 0.9)),
+      k: fc.integer({ min: 1, max: 5 }),
+      options: fc.record({
+        mask: fc.record({
+          noRepeat: fc.boolean(),
+          exclude: fc.constant(Int32Array.of(1, 2)),
+          excludeRows: fc.constant([[3], [], [ITEMS - 1]]),
+        }),
+        temperature: within(0.5, 2),
+      }),
+    },
+    call: ({ batch, uniforms, k, options }) => [
+      agent.kernels.sample(batch, uniforms, options),
+      agent.kernels.topK(batch, k, options),
+    ],
   }),
 ];

@@ -61,8 +61,23 @@ export const envCalls: readonly PublicCall[] = [
     covers: ['liftEnv', 'isBatchEnv'],
     runs: 200,
     arguments: {
-      env: fc.constant(null).map(() => ({ catalog, maxEpisodeSteps: 5, contextWidth: 0, noRepeat: false, reset: () => ({ history: [] }), step: () => ({ reward: 1, terminated: false, truncated: false }) })),
-      options: fc.record({ size: fc.constant(1), name: fc.constant('own'), seed, maxEpisodeSteps: fc.constantFrom(2, 9), startCapacity: fc.nat(5) }),
+      env: fc
+        .constant(null)
+        .map(() => ({
+          catalog,
+          maxEpisodeSteps: 5,
+          contextWidth: 0,
+          noRepeat: false,
+          reset: () => ({ history: [] }),
+          step: () => ({ reward: 1, terminated: false, truncated: false }),
+        })),
+      options: fc.record({
+        size: fc.constant(1),
+        name: fc.constant('own'),
+        seed,
+        maxEpisodeSteps: fc.constantFrom(2, 9),
+        startCapacity: fc.nat(5),
+      }),
     },
     call: async ({ env, options }) => {
       const lifted = liftEnv(env, options);
@@ -76,7 +91,12 @@ export const envCalls: readonly PublicCall[] = [
     runs: 300,
     arguments: {
       reset: fc.record({ history: ids, context: fc.constant([1, 2]) }),
-      step: fc.record({ reward: within(0, 1), terminated: fc.boolean(), truncated: fc.boolean(), history: fc.array(id, { minLength: 1, maxLength: 3 }) }),
+      step: fc.record({
+        reward: within(0, 1),
+        terminated: fc.boolean(),
+        truncated: fc.boolean(),
+        history: fc.array(id, { minLength: 1, maxLength: 3 }),
+      }),
     },
     call: async ({ reset, step }) => {
       const lifted = liftEnv(telling(reset, step));
@@ -87,11 +107,18 @@ export const envCalls: readonly PublicCall[] = [
   publicCall('BatchEnv, its calls', {
     covers: ['liftEnv', 'LaneEnv'],
     runs: 200,
-    arguments: { reset: fc.record({ seed }), actions: fc.array(item, { minLength: 2, maxLength: 2 }).map((list) => Int32Array.from(list)), rows: fc.constant(Uint8Array.of(0, 1)) },
+    arguments: {
+      reset: fc.record({ seed }),
+      actions: fc.array(item, { minLength: 2, maxLength: 2 }).map((list) => Int32Array.from(list)),
+      rows: fc.constant(Uint8Array.of(0, 1)),
+    },
     call: async ({ reset, actions, rows }) => {
       const step = { reward: 1, terminated: true, truncated: false };
       const lifted = liftEnv(() => telling({ history: [], context: [1, 2] }, step), { size: 2 });
-      const lanes = new LaneEnv({ name: 'free', catalog, size: 2, seed: 1, maxEpisodeSteps: 1, startCapacity: 0, noRepeat: false }, new FreeRules());
+      const lanes = new LaneEnv(
+        { name: 'free', catalog, size: 2, seed: 1, maxEpisodeSteps: 1, startCapacity: 0, noRepeat: false },
+        new FreeRules(),
+      );
       for (const env of [lifted, lanes]) {
         await env.reset(reset);
         await env.step(actions);
@@ -102,7 +129,16 @@ export const envCalls: readonly PublicCall[] = [
   publicCall('new LaneEnv', {
     covers: ['LaneEnv'],
     arguments: {
-      options: fc.record({ name: fc.constant('free'), catalog: fc.constant(catalog), size: fc.constantFrom(1, 2), seed, maxEpisodeSteps: fc.constantFrom(2, 5), startCapacity: fc.nat(2), noRepeat: fc.boolean(), contextWidth: fc.nat(2) }),
+      options: fc.record({
+        name: fc.constant('free'),
+        catalog: fc.constant(catalog),
+        size: fc.constantFrom(1, 2),
+        seed,
+        maxEpisodeSteps: fc.constantFrom(2, 5),
+        startCapacity: fc.nat(2),
+        noRepeat: fc.boolean(),
+        contextWidth: fc.nat(2),
+      }),
       rules: fc.constant(null).map(() => new FreeRules()),
     },
     call: ({ options, rules }) => {
@@ -115,18 +151,46 @@ export const envCalls: readonly PublicCall[] = [
   publicCall('LaneEnv.restoreState', {
     covers: ['LaneEnv'],
     runs: 200,
-    arguments: { state: seed.map((seed) => ({ format: 'ialp-env/1', name: 'free', items: ITEMS, seed, lanes: [{ episode: 0, shown: ['item-1'] }, { episode: -1, shown: [] as string[] }] })) },
+    arguments: {
+      state: seed.map((seed) => ({
+        format: 'ialp-env/1',
+        name: 'free',
+        items: ITEMS,
+        seed,
+        lanes: [
+          { episode: 0, shown: ['item-1'] },
+          { episode: -1, shown: [] as string[] },
+        ],
+      })),
+    },
     call: ({ state }) =>
-      new LaneEnv({ name: 'free', catalog, size: 2, seed: 1, maxEpisodeSteps: 5, startCapacity: 0, noRepeat: true }, new FreeRules()).restoreState(state),
+      new LaneEnv(
+        { name: 'free', catalog, size: 2, seed: 1, maxEpisodeSteps: 5, startCapacity: 0, noRepeat: true },
+        new FreeRules(),
+      ).restoreState(state),
   }),
   publicCall('DotProductModel', {
     covers: ['DotProductModel'],
-    arguments: { options: fc.record({ vectors, width: fc.constant(WIDTH), bias: floats(ITEMS), window: fc.constantFrom(1, 5), decay: within(0.1, 1), name: fc.constant('dot') }) },
+    arguments: {
+      options: fc.record({
+        vectors,
+        width: fc.constant(WIDTH),
+        bias: floats(ITEMS),
+        window: fc.constantFrom(1, 5),
+        decay: within(0.1, 1),
+        name: fc.constant('dot'),
+      }),
+    },
     call: ({ options }) => new DotProductModel(options),
   }),
   publicCall('DotProductModel and SigmoidReward, scoring', {
     covers: ['DotProductModel', 'SigmoidReward'],
-    arguments: { batch, actions: fc.constant(Int32Array.of(1, 2, -1)), out: fc.constant(null).map(() => new Float32Array(3)), all: fc.constant(null).map(() => new Float32Array(3 * ITEMS)) },
+    arguments: {
+      batch,
+      actions: fc.constant(Int32Array.of(1, 2, -1)),
+      out: fc.constant(null).map(() => new Float32Array(3)),
+      all: fc.constant(null).map(() => new Float32Array(3 * ITEMS)),
+    },
     call: ({ batch, actions, out, all }) => [reward.score(batch, actions, out), reward.scoreAll(batch, all)],
   }),
   publicCall('new SigmoidReward', {
@@ -136,24 +200,53 @@ export const envCalls: readonly PublicCall[] = [
   }),
   publicCall('coOccurrenceVectors', {
     covers: ['coOccurrenceVectors'],
-    arguments: { sequences: fc.constant(sequences), options: fc.record({ width: fc.constantFrom(1, 3), distance: fc.constantFrom(1, 4), rounds: fc.constantFrom(1, 3), seed }) },
+    arguments: {
+      sequences: fc.constant(sequences),
+      options: fc.record({
+        width: fc.constantFrom(1, 3),
+        distance: fc.constantFrom(1, 4),
+        rounds: fc.constantFrom(1, 3),
+        seed,
+      }),
+    },
     call: ({ sequences, options }) => coOccurrenceVectors(sequences, options),
   }),
   publicCall('calibrateReward', {
     covers: ['calibrateReward'],
-    arguments: { model: fc.constant(model), options: fc.record({ sequences: fc.constant(sequences), target: fc.record({ mean: within(0.5, 1), best: within(3, 4), bestCount: fc.constantFrom(1, 2) }), states: fc.constant(8), seed: fc.constant(1) }) },
+    arguments: {
+      model: fc.constant(model),
+      options: fc.record({
+        sequences: fc.constant(sequences),
+        target: fc.record({ mean: within(0.5, 1), best: within(3, 4), bestCount: fc.constantFrom(1, 2) }),
+        states: fc.constant(8),
+        seed: fc.constant(1),
+      }),
+    },
     call: ({ model, options }) => calibrateReward(model, options),
   }),
   publicCall('sequenceEnv', {
     covers: ['sequenceEnv'],
     runs: 200,
     arguments: {
-      options: fc.record({ catalog: fc.constant(catalog), sequences: fc.constant(sequences), rewardModel: fc.constant(reward), codes: fc.constant(codes), rule, maxEpisodeSteps: fc.constantFrom(3, 9), noRepeat: fc.boolean(), size: fc.constantFrom(1, 2), seed, name: fc.constant('own') }),
+      options: fc.record({
+        catalog: fc.constant(catalog),
+        sequences: fc.constant(sequences),
+        rewardModel: fc.constant(reward),
+        codes: fc.constant(codes),
+        rule,
+        maxEpisodeSteps: fc.constantFrom(3, 9),
+        noRepeat: fc.boolean(),
+        size: fc.constantFrom(1, 2),
+        seed,
+        name: fc.constant('own'),
+      }),
     },
     call: ({ options }) => {
       const env = sequenceEnv(options);
       env.reset();
-      const actions = Int32Array.from({ length: env.size }, (_, lane) => (env.histories().items[lane * env.histories().length] === 0 ? 1 : 0));
+      const actions = Int32Array.from({ length: env.size }, (_, lane) =>
+        env.histories().items[lane * env.histories().length] === 0 ? 1 : 0,
+      );
       env.step(actions);
     },
   }),
@@ -161,27 +254,62 @@ export const envCalls: readonly PublicCall[] = [
     covers: ['syntheticWorld', 'worldStarts'],
     runs: 200,
     arguments: {
-      options: fc.record({ items: fc.constantFrom(50, 60), categories: fc.constantFrom(3, 4), seed: fc.nat(3), rule, maxEpisodeSteps: fc.constantFrom(2, 5), noRepeat: fc.boolean() }),
-      starts: fc.record({ split: fc.constantFrom('all' as const, 'train' as const, 'test' as const), count: fc.constantFrom(1, 3), seed }),
+      options: fc.record({
+        items: fc.constantFrom(50, 60),
+        categories: fc.constantFrom(3, 4),
+        seed: fc.nat(3),
+        rule,
+        maxEpisodeSteps: fc.constantFrom(2, 5),
+        noRepeat: fc.boolean(),
+      }),
+      starts: fc.record({
+        split: fc.constantFrom('all' as const, 'train' as const, 'test' as const),
+        count: fc.constantFrom(1, 3),
+        seed,
+      }),
     },
     call: ({ options, starts }) => worldStarts(syntheticWorld(options), starts),
   }),
   publicCall('coatWorld', {
     covers: ['coatWorld'],
-    arguments: { options: fc.record({ data: fc.constant({ ...coat }), window: fc.constantFrom('legacy' as const, 'correct' as const, 'none' as const), model: fc.constant(coat.truth), splitSeed: seed }) },
+    arguments: {
+      options: fc.record({
+        data: fc.constant({ ...coat }),
+        window: fc.constantFrom('legacy' as const, 'correct' as const, 'none' as const),
+        model: fc.constant(coat.truth),
+        splitSeed: seed,
+      }),
+    },
     call: ({ options }) => coatWorld(options).batchEnv({ split: 'test', size: 2, seed: 1 }).reset(),
   }),
   publicCall('amazonWorld', {
     covers: ['amazonWorld'],
     runs: 160,
     arguments: {
-      options: fc.record({ data: fc.constant({ catalog, sequences }), categoryAttribute: fc.constant('category'), splitSeed: fc.nat(3), rule: fc.constant({ ...INDUSTRY_TEMPER }), maxEpisodeSteps: fc.constantFrom(2, 5), noRepeat: fc.boolean(), meanReward: within(0.5, 1), bestReward: within(2.5, 3) }),
+      options: fc.record({
+        data: fc.constant({ catalog, sequences }),
+        categoryAttribute: fc.constant('category'),
+        splitSeed: fc.nat(3),
+        rule: fc.constant({ ...INDUSTRY_TEMPER }),
+        maxEpisodeSteps: fc.constantFrom(2, 5),
+        noRepeat: fc.boolean(),
+        meanReward: within(0.5, 1),
+        bestReward: within(2.5, 3),
+      }),
     },
     call: ({ options }) => amazonWorld(options).batchEnv({ split: 'all', size: 2, seed: 1 }).reset(),
   }),
   publicCall('World.batchEnv and planned', {
     covers: ['syntheticWorld', 'coatWorld'],
-    arguments: { policy: fc.constantFrom('random' as const, 'popularity' as const), options: fc.record({ split: fc.constantFrom('all' as const, 'test' as const), size: fc.constantFrom(1, 2), seed }), kind: fc.constantFrom('train' as const, 'truth' as const) },
+    arguments: {
+      policy: fc.constantFrom('random' as const, 'popularity' as const),
+      options: fc.record({
+        split: fc.constantFrom('all' as const, 'test' as const),
+        size: fc.constantFrom(1, 2),
+        seed,
+      }),
+      kind: fc.constantFrom('train' as const, 'truth' as const),
+    },
     call: ({ policy, options, kind }) => {
       for (const place of [world, coatWorld({ data: coat })]) {
         const { env, planner } = place.planned(policy, options);
@@ -196,8 +324,16 @@ export const envCalls: readonly PublicCall[] = [
     runs: 200,
     arguments: {
       world: fc.constant(world),
-      options: fc.record({ split: fc.constantFrom('all' as const, 'test' as const), episodes: fc.constantFrom(1, 3), beamEpisodes: fc.constant(1), seeds: fc.constantFrom<number | number[]>(1, [3, 4]), policies: fc.constantFrom(['random' as const], ['popularity' as const]), onProgress: fc.constant(() => {}) }),
+      options: fc.record({
+        split: fc.constantFrom('all' as const, 'test' as const),
+        episodes: fc.constantFrom(1, 3),
+        beamEpisodes: fc.constant(1),
+        seeds: fc.constantFrom<number | number[]>(1, [3, 4]),
+        policies: fc.constantFrom(['random' as const], ['popularity' as const]),
+        onProgress: fc.constant(() => {}),
+      }),
     },
-    call: ({ world, options }, { signal }) => worldCard(world, typeof options === 'object' && options !== null ? { ...options, signal } : options),
+    call: ({ world, options }, { signal }) =>
+      worldCard(world, typeof options === 'object' && options !== null ? { ...options, signal } : options),
   }),
 ];

@@ -1,7 +1,7 @@
 /** What many public calls need: small, made once, never changed. */
 import fc from 'fast-check';
-import { ActorCritic, Catalog, historyBatch, mean, Sequences } from '../../../src/index.js';
 import type { ActorCriticOptions, HistoryBatch } from '../../../src/index.js';
+import { ActorCritic, Catalog, historyBatch, mean, Sequences } from '../../../src/index.js';
 
 /** Items of {@link catalog}. */
 export const ITEMS = 14;

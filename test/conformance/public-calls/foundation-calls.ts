@@ -28,7 +28,11 @@ export const foundationCalls: readonly PublicCall[] = [
   }),
   publicCall('Rng draws', {
     covers: ['Rng'],
-    arguments: { n: fc.integer({ min: 1, max: 20 }), k: fc.nat(1), list: fc.array(seed, { minLength: 1, maxLength: 4 }) },
+    arguments: {
+      n: fc.integer({ min: 1, max: 20 }),
+      k: fc.nat(1),
+      list: fc.array(seed, { minLength: 1, maxLength: 4 }),
+    },
     call: ({ n, k, list }) => {
       const rng = new Rng(1);
       rng.uniforms(n);
@@ -58,7 +62,12 @@ export const foundationCalls: readonly PublicCall[] = [
   publicCall('linearSchedule', {
     covers: ['linearSchedule'],
     arguments: {
-      options: fc.record({ from: within(-3, 3), to: within(-3, 3), steps: fc.integer({ min: 1, max: 9 }), delay: fc.nat(5) }),
+      options: fc.record({
+        from: within(-3, 3),
+        to: within(-3, 3),
+        steps: fc.integer({ min: 1, max: 9 }),
+        delay: fc.nat(5),
+      }),
       step: seed,
     },
     call: ({ options, step }) => linearSchedule(options).at(step),

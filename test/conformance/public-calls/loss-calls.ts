@@ -94,7 +94,9 @@ export const lossCalls: readonly PublicCall[] = [
   }),
   publicCall('a2cLoss', {
     covers: ['a2cLoss'],
-    arguments: { input: fc.record({ critic, logProb, predictions: data, targets: data, weights, valueWeight: within(0, 1) }) },
+    arguments: {
+      input: fc.record({ critic, logProb, predictions: data, targets: data, weights, valueWeight: within(0, 1) }),
+    },
     call: ({ input }) => a2cLoss(input),
   }),
   publicCall('ppoLoss', {
@@ -177,7 +179,12 @@ export const lossCalls: readonly PublicCall[] = [
   publicCall('nextValuesOf', {
     covers: ['nextValuesOf'],
     arguments: {
-      rollout: fc.record({ T: fc.constant(2), N: fc.constant(2), terminated: flags(B), bootstrap: fc.constant(undefined) }),
+      rollout: fc.record({
+        T: fc.constant(2),
+        N: fc.constant(2),
+        terminated: flags(B),
+        bootstrap: fc.constant(undefined),
+      }),
       values: data,
       bootstrapValues: floats(0),
     },

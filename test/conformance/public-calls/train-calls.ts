@@ -66,13 +66,21 @@ export const trainCalls: readonly PublicCall[] = [
         oracle: fc.constant(null).map(() => new ScriptedOracle(({ candidates }, n) => n % candidates.length)),
         budget: fc.record({ calls: fc.constantFrom(4, 6) }),
         epochs: fc.constantFrom(1, 2),
-        starts: fc.array(fc.oneof(ids, fc.record({ history: ids, text: fc.constant('a user') })), { minLength: 1, maxLength: 2 }),
+        starts: fc.array(fc.oneof(ids, fc.record({ history: ids, text: fc.constant('a user') })), {
+          minLength: 1,
+          maxLength: 2,
+        }),
         stepsPerEpisode: fc.constantFrom(1, 2),
         candidateCount: fc.constantFrom(2, 3),
         actorShare: within(0, 1),
         candidateDraw: fc.constantFrom('sample' as const, 'topK' as const),
         uniformShare: within(0, 1),
-        algorithm: fc.record({ name: fc.constant('list' as const), passes: fc.constant(1), batchSize: fc.constant(4), learningRate: within(0.001, 0.01) }),
+        algorithm: fc.record({
+          name: fc.constant('list' as const),
+          passes: fc.constant(1),
+          batchSize: fc.constant(4),
+          learningRate: within(0.001, 0.01),
+        }),
         temperature: within(0.5, 1.5),
         lanes: fc.constantFrom(1, 2),
         maxInvalidRate: within(0, 1),
@@ -86,22 +94,36 @@ export const trainCalls: readonly PublicCall[] = [
     covers: ['pretrain'],
     runs: 200,
     arguments: {
-      options: fc.record({ answers: recorded, algorithm: fc.record({ name: fc.constant('list' as const), passes: fc.constant(1), batchSize: fc.constant(2) }), lanes: fc.constantFrom(1, 2), seed, storage: fc.constant(null).map(() => new MemoryStorage()) }),
+      options: fc.record({
+        answers: recorded,
+        algorithm: fc.record({ name: fc.constant('list' as const), passes: fc.constant(1), batchSize: fc.constant(2) }),
+        lanes: fc.constantFrom(1, 2),
+        seed,
+        storage: fc.constant(null).map(() => new MemoryStorage()),
+      }),
     },
     call: async ({ options }, { signal }) => {
       using agent = smallAgent();
-      return pretrain(stoppable(typeof options === 'object' && options !== null ? { agent, ...options } : options, signal) as never);
+      return pretrain(
+        stoppable(typeof options === 'object' && options !== null ? { agent, ...options } : options, signal) as never,
+      );
     },
   }),
   publicCall("pretrain, the oracle's answers", {
     covers: ['pretrain'],
     runs: 150,
-    arguments: { answer: fc.constantFrom({ kind: 'none' }, { kind: 'invalid', raw: 'eh' }, { kind: 'choice', choice: 0 }) },
+    arguments: {
+      answer: fc.constantFrom({ kind: 'none' }, { kind: 'invalid', raw: 'eh' }, { kind: 'choice', choice: 0 }),
+    },
     call: async ({ answer }, { signal }) => {
       using agent = smallAgent();
-      const prefer: (queries: readonly { readonly candidates: readonly number[] }[]) => Promise<never> = async (queries) =>
+      const prefer: (queries: readonly { readonly candidates: readonly number[] }[]) => Promise<never> = async (
+        queries,
+      ) =>
         queries.map(({ candidates }) =>
-          JSON.stringify(answer ?? null) === '{"kind":"choice","choice":0}' ? { kind: 'choice', choice: candidates[0] } : answer,
+          JSON.stringify(answer ?? null) === '{"kind":"choice","choice":0}'
+            ? { kind: 'choice', choice: candidates[0] }
+            : answer,
         ) as never;
       return pretrain({
         agent,
@@ -120,11 +142,26 @@ export const trainCalls: readonly PublicCall[] = [
     covers: ['pretrain'],
     runs: 120,
     arguments: {
-      algorithm: fc.record({ name: fc.constant('paper' as const), batchSize: fc.constant(4), updatesPerStep: fc.constantFrom(0.5, 1), learningRate: within(0.001, 0.01), gamma: within(0, 1) }),
+      algorithm: fc.record({
+        name: fc.constant('paper' as const),
+        batchSize: fc.constant(4),
+        updatesPerStep: fc.constantFrom(0.5, 1),
+        learningRate: within(0.001, 0.01),
+        gamma: within(0, 1),
+      }),
     },
     call: async ({ algorithm }, { signal }) => {
       using agent = smallAgent({ critic: 'action' });
-      return pretrain({ agent, oracle: new ScriptedOracle(() => 0), budget: { calls: 4 }, candidateCount: 2, stepsPerEpisode: 2, lanes: 2, algorithm, signal });
+      return pretrain({
+        agent,
+        oracle: new ScriptedOracle(() => 0),
+        budget: { calls: 4 },
+        candidateCount: 2,
+        stepsPerEpisode: 2,
+        lanes: 2,
+        algorithm,
+        signal,
+      });
     },
   }),
   publicCall('adapt', {
@@ -137,7 +174,15 @@ export const trainCalls: readonly PublicCall[] = [
         scheme: fc.constant('mixture' as const),
         alpha: fc.oneof(within(0.1, 1), fc.constant(linearSchedule({ from: 0.1, to: 1, steps: 4 }))),
         steps: fc.constantFrom(3, 5),
-        algorithm: fc.record({ name: fc.constant('ppo' as const), rolloutSteps: fc.constant(2), epochs: fc.constant(1), gamma: within(0, 1), lambda: within(0, 1), clip: within(0.1, 0.3), learningRate: within(0.001, 0.01) }),
+        algorithm: fc.record({
+          name: fc.constant('ppo' as const),
+          rolloutSteps: fc.constant(2),
+          epochs: fc.constant(1),
+          gamma: within(0, 1),
+          lambda: within(0, 1),
+          clip: within(0.1, 0.3),
+          learningRate: within(0.001, 0.01),
+        }),
         learnerInit: fc.constantFrom('copy' as const, 'random' as const),
         freshCritic: fc.boolean(),
         handoverEntropy: within(0.1, 1),
@@ -151,25 +196,43 @@ export const trainCalls: readonly PublicCall[] = [
     covers: ['adapt'],
     runs: 200,
     arguments: {
-      algorithm: fc.record({ name: fc.constantFrom('replay' as const), batchSize: fc.constant(3), updatesPerStep: fc.constant(1), learningRate: within(0.001, 0.01), gamma: within(0, 1) }),
+      algorithm: fc.record({
+        name: fc.constantFrom('replay' as const),
+        batchSize: fc.constant(3),
+        updatesPerStep: fc.constant(1),
+        learningRate: within(0.001, 0.01),
+        gamma: within(0, 1),
+      }),
       steps: fc.constantFrom(3, 4),
       storage: fc.constant(null).map(() => new MemoryStorage()),
     },
-    call: async ({ algorithm, steps, storage }, { signal }) => (await adapt({ agent: agents.state, env: userEnv(), steps, algorithm, storage, signal })).policy.dispose(),
+    call: async ({ algorithm, steps, storage }, { signal }) =>
+      (await adapt({ agent: agents.state, env: userEnv(), steps, algorithm, storage, signal })).policy.dispose(),
   }),
   publicCall('adapt, what the environment says', {
     covers: ['adapt', 'liftEnv'],
     runs: 100,
     arguments: { step: fc.record({ reward: within(0, 1), terminated: fc.boolean(), truncated: fc.boolean() }) },
     call: async ({ step }, { signal }) =>
-      (await adapt({ agent: agents.state, env: { ...userEnv(), step: () => step }, steps: 3, algorithm: { name: 'ppo', rolloutSteps: 2, epochs: 1 }, signal })).policy.dispose(),
+      (
+        await adapt({
+          agent: agents.state,
+          env: { ...userEnv(), step: () => step },
+          steps: 3,
+          algorithm: { name: 'ppo', rolloutSteps: 2, epochs: 1 },
+          signal,
+        })
+      ).policy.dispose(),
   }),
   publicCall('evaluate', {
     covers: ['evaluate'],
     runs: 320,
     arguments: {
       options: fc.record({
-        policies: fc.constantFrom({ random: new RandomPolicy({ itemCount: ITEMS }) }, { agent: agents.state, random: new RandomPolicy({ itemCount: ITEMS }) }),
+        policies: fc.constantFrom(
+          { random: new RandomPolicy({ itemCount: ITEMS }) },
+          { agent: agents.state, random: new RandomPolicy({ itemCount: ITEMS }) },
+        ),
         env: fc.constant(null).map(userEnv),
         episodes: fc.constantFrom(1, 2),
         seeds: fc.constantFrom<number | number[]>(1, 2, [5, 6]),
@@ -183,7 +246,14 @@ export const trainCalls: readonly PublicCall[] = [
     covers: ['evaluate'],
     runs: 100,
     arguments: { decision: fc.constant(null).map(() => ({ actions: Int32Array.of(3), logProb: Float32Array.of(0) })) },
-    call: ({ decision }, { signal }) => evaluate({ policies: { own: { name: 'own', act: () => decision } }, env: userEnv(), episodes: 2, modes: ['argmax'], signal }),
+    call: ({ decision }, { signal }) =>
+      evaluate({
+        policies: { own: { name: 'own', act: () => decision } },
+        env: userEnv(),
+        episodes: 2,
+        modes: ['argmax'],
+        signal,
+      }),
   }),
   publicCall('confidenceInterval', {
     covers: ['confidenceInterval'],

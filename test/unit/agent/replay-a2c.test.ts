@@ -139,9 +139,7 @@ describe.each(Object.entries(cases))('one update of %s', (_name, made) => {
 
   it('is found out when its weights or its entropy bonus are left out, or put in', () => {
     const changes =
-      made.make === replay
-        ? [{ weighted: false }, { entropyWeight: 0 }]
-        : [{ weighted: true }, { entropyWeight: 1 }];
+      made.make === replay ? [{ weighted: false }, { entropyWeight: 0 }] : [{ weighted: true }, { entropyWeight: 1 }];
     for (const change of changes)
       expect(disagreement(made, tinyBuffer(), { ...made, ...change }), JSON.stringify(change)).toBeGreaterThan(0.01);
     expect(disagreement(made, tinyBuffer(), { ...made, rewardScale: 2 })).toBeGreaterThan(0.05);

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import {
   type BackendName,
+  type BackendOptions,
   currentBackend,
   ensureBackend,
   requireBackend,
@@ -23,7 +24,9 @@ describe('useBackend', () => {
   });
 
   it('chooses wasm with "auto" when no native binding is installed, says why, and patches it', async () => {
-    const report = await ensureBackend();
+    // At once: a start must not make another one, still under way, fail.
+    const [report, ...others] = await Promise.all([ensureBackend(), ensureBackend(), useBackend('auto')]);
+    for (const other of others) expect(other).toEqual(report);
     expect(report).toMatchObject({ backend: 'wasm', requested: 'auto', patched: true });
     expect(report.reason).toContain('@tensorflow/tfjs-node-gpu is not installed');
     expect(report.reason).toContain('@tensorflow/tfjs-node is not installed');
@@ -52,6 +55,33 @@ describe('useBackend', () => {
   it('refuses an unknown name, with a guess', async () => {
     await expect(useBackend('wasmm' as BackendName)).rejects.toThrow(InvalidArgumentError);
     await expect(useBackend('wasmm' as BackendName)).rejects.toThrow(/did you mean 'wasm'/);
+  });
+
+  it.each([
+    [{ wasmPath: '/wasm/' }, /did you mean `?'?wasmPaths/],
+    [{ patch: 'no' }, /patch/],
+    [{ wasmPaths: '' }, /`wasmPaths`: expected the URL of a folder/],
+    [{ wasmPaths: { 'tfjs-backend-wasm.wasm': '/a.wasm' } }, /tfjs-backend-wasm-simd\.wasm/],
+  ])('refuses the options %j', async (options, message) => {
+    const error = await useBackend('wasm', options as BackendOptions).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(InvalidArgumentError);
+    expect((error as Error).message).toMatch(message);
+  });
+
+  it('stays on what runs when another backend does not start, and lets no failed start pass for a choice', async () => {
+    tf.registerBackend('webgl', () => {
+      throw new Error('no such device');
+    });
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
+    try {
+      await expect(useBackend('webgl')).rejects.toThrow(BackendError);
+      expect(tf.getBackend()).toBe('wasm');
+      expect(tf.scalar(2).square().dataSync()[0]).toBe(4);
+      expect(currentBackend()?.backend).toBe('wasm');
+    } finally {
+      warn.mockRestore();
+      tf.removeBackend('webgl');
+    }
   });
 
   it('runs on cpu only when asked by name', async () => {

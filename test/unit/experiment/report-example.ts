@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { ReportAssets, ReportData } from '../../../src/experiment/report.js';
-import type { CardRow, RunRow } from '../../../src/experiment/result-schema.js';
+import type { RunRow } from '../../../src/experiment/result-schema.js';
+import type { CardRow } from '../../../src/world/card.js';
 
 const require = createRequire(import.meta.url);
 
@@ -38,7 +39,7 @@ export const cardRow: CardRow = {
   split: 'all',
   reward: 'truth',
   window: 'correct',
-  evaluation: 'sampled',
+  evaluation: 'NX_0',
   policy: 'rotationTruth',
   return: 10,
   returnLow: 9.5,

@@ -63,7 +63,7 @@ describe('renderReport', () => {
       },
       curves: [{ ...curve, method: hostile }],
       rows: [{ ...runRow, world: hostile, method: hostile as typeof runRow.method }],
-      card: [{ ...cardRow, world: hostile, evaluation: hostile }],
+      card: [{ ...cardRow, world: hostile, evaluation: hostile as 'FB' }],
       notes: [hostile],
     };
     const html = renderReport(data, small);

@@ -1,10 +1,12 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../../../src/compute/backend.js';
 import { CheckpointError } from '../../../src/foundation/errors.js';
+import { EventEmitter } from '../../../src/foundation/events.js';
 import { Rng } from '../../../src/foundation/rng.js';
 import { MemoryStorage, type Storage } from '../../../src/foundation/storage.js';
 import { adapt } from '../../../src/train/adapt.js';
 import { pretrain } from '../../../src/train/pretrain.js';
+import type { TrainingEvents } from '../../../src/train/training-events.js';
 import {
   adaptOptions,
   liftedEnv,
@@ -214,6 +216,32 @@ describe('a storage', () => {
     using agent = smallAgent();
     const again = { ...adaptOptions(agent, { storage }), env: liftedEnv() };
     await expect(adapt({ ...again, checkpointEvery: 41 })).rejects.toThrow('`checkpointEvery`');
+  });
+
+  it('carries the episodes under way: their returns and lengths are reported whole', async () => {
+    const seen = async (breakAt: number | undefined): Promise<string[]> => {
+      const storage = new MemoryStorage();
+      const episodes: string[] = [];
+      const events = new EventEmitter<TrainingEvents>();
+      events.on('episodeEnd', ({ step, lane, return: total, length }) =>
+        episodes.push([step, lane, total, length].join(' ')),
+      );
+      const { run } = scenarios[2] as (typeof scenarios)[number];
+      const controller = new AbortController();
+      let stepped = 0;
+      const onStep = () => {
+        if (++stepped === breakAt) controller.abort(stopped);
+      };
+      if (breakAt !== undefined)
+        await expect(run({ storage, events, signal: controller.signal, onStep })).rejects.toBe(stopped);
+      await run({ storage, events });
+      return episodes;
+    };
+    const unbroken = await seen(undefined);
+    expect(unbroken.length).toBe(4 * Math.floor(53 / 5));
+    expect(unbroken.every((line) => line.endsWith(' 5'))).toBe(true);
+    // Episodes have five steps: the third of one, and the last.
+    for (const breakAt of [13, 25]) expect(await seen(breakAt)).toEqual(unbroken);
   });
 
   it('is not written to half-way when an environment throws in the middle of a step', async () => {

@@ -1,0 +1,127 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import packageJson from '../../../package.json' with { type: 'json' };
+import { ialp, temporaryFolder } from './run.js';
+
+const WRONG: readonly (readonly [command: string, message: RegExp])[] = [
+  ['dmeo', /unknown command 'dmeo'\n\(Did you mean demo\?\)/],
+  ['demo --sed 3', /unknown option '--sed'\n\(Did you mean --seed\?\)/],
+  ['demo --seeds 0', /--seeds.*'0' is invalid. Expected a whole number from 1 to 1000/],
+  ['demo --seed x', /--seed.*'x' is invalid. Expected a whole number from 0/],
+  ['demo --seed -1', /--seed/],
+  ['demo --seed 1.5', /--seed.*'1.5' is invalid/],
+  ['demo --backend gpu', /Allowed choices are auto, wasm/],
+  ['demo extra', /too many arguments/],
+  ['demo --json no/such/folder/x.json', /--json.*There is no folder .*no\/such\/folder/],
+  ['demo --json .', /--json.*this is a folder/],
+  ['demo --out package.json', /--out.*this is a file/],
+  ['world', /Usage: ialp world/],
+  ['world cadr', /Did you mean card\?/],
+  ['world card', /missing required argument 'world'/],
+  ['world card mars', /Allowed choices are synthetic, coat, amazon/],
+  ['world card coat', /the world coat needs --data DIR, the folder with .*train.ascii/],
+  ['world card amazon', /the world amazon needs --data DIR, the folder with Scientific.item.json/],
+  ['world card synthetic --data .', /the synthetic world is generated/],
+  ['world card synthetic --legacy-window', /--legacy-window is for coat/],
+  ['world card coat --data . --world-size 50x4', /--world-size is for the synthetic world/],
+  ['world card synthetic --world-size 50', /items x categories/],
+  ['world card synthetic --policies random,beem', /There is no 'beem'. Did you mean beam\?/],
+  ['world card synthetic --policies random,random', /none empty or twice/],
+  ['world card synthetic --split half', /Allowed choices are all, train, validation, test/],
+  ['world card synthetic --episodes 0', /--episodes.*whole number from 1/],
+  ['pretrain', /exactly one of --world NAME and --items FILE, got neither/],
+  ['pretrain --world synthetic --items a.csv', /got both/],
+  ['pretrain --items a.csv', /--items needs --attributes/],
+  ['pretrain --items a.csv --attributes title --episodes 9', /--episodes is for a world, not for --items/],
+  ['pretrain --world synthetic --oracle gpt', /Allowed choices are simulated, shuffled, random, none/],
+  ['pretrain --world synthetic --noise -1', /--noise/],
+  ['pretrain --world synthetic --calls 1e3', /--calls.*'1e3' is invalid/],
+  ['pretrain --world synthetic --algorithm ppo', /Allowed choices are list, paper/],
+  ['adapt', /required option '--world <name>' not specified/],
+  ['adapt --world synthetic --steps 0', /--steps.*'0' is invalid. Expected a whole number from 1/],
+  ['adapt --world synthetic --alpha-to 0.5', /--alpha-steps are for --scheme mixture/],
+  ['adapt --world synthetic --scheme mixture --alpha-from 2', /--alpha-from.*from 0 to 1/],
+  ['adapt --world synthetic --handover-entropy 0', /--handover-entropy.*above 0/],
+  ['adapt --world synthetic --marks 200,100', /rising order/],
+  ['adapt --world synthetic --steps 100 --marks 50,200', /--marks go to 200, past the 100 --steps/],
+  ['evaluate --world synthetic', /required option '--policy <dir>' not specified/],
+  ['evaluate --world synthetic --policy . --temperature 0', /--temperature.*above 0/],
+];
+
+describe('wrong usage', () => {
+  it.each(WRONG)('ialp %s: exit 2, and says why', async (command, message) => {
+    const { code, stdout, stderr } = await ialp(command.split(' '));
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+    expect(stdout).toBe('');
+  });
+
+  it('without a command shows what there is', async () => {
+    const { code, stderr } = await ialp([]);
+    expect(code).toBe(2);
+    for (const name of ['demo', 'world', 'pretrain', 'adapt', 'evaluate', 'schema'])
+      expect(stderr).toContain(`\n  ${name} `);
+  });
+});
+
+describe('wrong input', () => {
+  it('says in one message which file is missing, without a stack', async () => {
+    const folder = temporaryFolder();
+    const { code, stdout, stderr } = await ialp(['world', 'card', 'coat', '--data', folder]);
+    expect(code).toBe(1);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/^error: .*\.ascii: expected a file that can be read: there is none\n$/);
+  });
+
+  it('shows the stack with --verbose', async () => {
+    const { stderr } = await ialp(['world', 'card', 'coat', '--verbose', '--data', temporaryFolder()]);
+    expect(stderr).toMatch(/InvalidDataError: .*\n +at /);
+  });
+
+  it('names file, line and column of a bad row of own items, and leaves nothing behind', async () => {
+    const folder = temporaryFolder();
+    const items = join(folder, 'items.csv');
+    writeFileSync(items, 'id,title\na,One\nb,Two,too much\n');
+    const out = join(folder, 'out');
+    const { code, stderr } = await ialp(['pretrain', '--items', items, '--attributes', 'title', '--out', out]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/items\.csv:3/);
+    expect(() => mkdirSync(out)).not.toThrow();
+  });
+
+  it('names the folder that holds no policy', async () => {
+    const folder = temporaryFolder();
+    for (const command of ['adapt --from', 'evaluate --policy']) {
+      const { code, stderr } = await ialp([...command.split(' '), folder, '--world', 'synthetic']);
+      expect(code).toBe(1);
+      expect(stderr).toContain(`error: ${folder}: expected a folder with policy.safetensors`);
+    }
+  });
+});
+
+describe('what asks nothing', () => {
+  it('--version is that of the package', async () => {
+    expect(await ialp(['--version'])).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' });
+  });
+
+  it.each(['', 'demo', 'world card', 'pretrain', 'adapt', 'evaluate', 'schema'])(
+    '%s --help exits 0',
+    async (command) => {
+      const { code, stdout, stderr } = await ialp([...command.split(' ').filter(Boolean), '--help']);
+      expect(code).toBe(0);
+      expect(stdout).toContain('Usage: ialp');
+      expect(stderr).toBe('');
+    },
+  );
+
+  it('schema is the JSON Schema of a run', async () => {
+    const { code, stdout } = await ialp(['schema']);
+    expect(code).toBe(0);
+    const schema = z
+      .object({ $schema: z.string(), $defs: z.record(z.string(), z.unknown()) })
+      .parse(JSON.parse(stdout));
+    expect(Object.keys(schema.$defs)).toEqual(expect.arrayContaining(['CardRow', 'RunRow']));
+  });
+});
