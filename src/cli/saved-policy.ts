@@ -18,7 +18,7 @@ export async function savePolicy(storage: Storage, agent: ActorCritic, facts: Po
  * Reads a policy from its folder, or from the folder of the run that made it.
  *
  * @param warn - told when the catalogue is another than the policy was saved with.
- * @throws {CheckpointError} when neither holds a policy, or it is damaged.
+ * @throws {CheckpointError} when neither holds a policy, it is damaged, or it knows none of the items.
  */
 export async function loadSavedPolicy(
   folder: string,
@@ -32,6 +32,13 @@ export async function loadSavedPolicy(
     const facts = await loadPolicyFacts(storage);
     const agent = await ActorCritic.load(storage, { catalog });
     const { catalogChange: change } = agent;
+    if (change?.kept === 0) {
+      agent.dispose();
+      throw new CheckpointError(
+        `${place}: expected a policy for these items, got one that knows none of them: it is of another world`,
+        { source: place },
+      );
+    }
     if (change) {
       const order = change.reordered ? ', in another order' : '';
       warn(

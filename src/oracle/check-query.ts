@@ -4,7 +4,7 @@ import { canonicalJson } from '../foundation/json.js';
 import type { Preference, PreferenceQuery, PreferOptions } from './preference-oracle.js';
 
 /** Most candidates of the label read-out: a..y, and the next letter for None. */
-export const MAX_LABELLED_CANDIDATES = 25;
+const MAX_LABELLED_CANDIDATES = 25;
 
 /** Bounds of {@link checkQueries}. */
 interface QueryBounds {

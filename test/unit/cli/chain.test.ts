@@ -32,10 +32,10 @@ const ADAPT = [
   '128',
 ];
 
+/** Runs a command that must succeed; its stdout must be one JSON object and nothing else. */
 async function succeed(argv: readonly string[]): Promise<Result<RunRow>> {
   const { code, stdout, stderr } = await ialp([...argv, '--json', '-']);
   expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
-  // All of stdout is one JSON object: the parse fails on anything else.
   return runResultSchema.parse(JSON.parse(stdout));
 }
 
@@ -122,14 +122,14 @@ describe('pretrain, adapt, evaluate', () => {
   it('pretrain takes items of one’s own', async () => {
     const folder = temporaryFolder();
     const items = join(folder, 'items.csv');
-    const lines = Array.from({ length: 40 }, (_, i) => `item-${i},Title ${i},${i % 2 ? 'Blue' : 'Red'} shop`);
-    writeFileSync(items, ['id,title,shop', ...lines, ''].join('\n'));
+    const lines = Array.from({ length: 40 }, (_, i) => `mine-${i},Title ${i},${i % 2 ? 'Blue' : 'Red'} shop`);
+    writeFileSync(items, ['id,title,brand', ...lines, ''].join('\n'));
     const argv = [
       'pretrain',
       '--items',
       items,
       '--attributes',
-      'title,shop',
+      'title,brand',
       '--calls',
       '64',
       '--out',
@@ -138,9 +138,13 @@ describe('pretrain, adapt, evaluate', () => {
     const { code, stdout } = await ialp([...argv, '--json', join(folder, 'x.json')]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/Plan: 64 questions/);
-    expect(stdout).toMatch(/What it recommends after item-0/);
+    expect(stdout).toMatch(/What it recommends after mine-0/);
     expect(runResultSchema.parse(JSON.parse(readFileSync(join(folder, 'x.json'), 'utf8'))).rows).toEqual([]);
     expect(existsSync(join(folder, 'out', 'policy', 'policy.safetensors'))).toBe(true);
+
+    const elsewhere = await ialp(['evaluate', ...WORLD, '--policy', join(folder, 'out')]);
+    expect(elsewhere.code).toBe(1);
+    expect(elsewhere.stderr).toMatch(/^error: .*it is of another world\n$/m);
   });
 });
 

@@ -37,7 +37,7 @@ describe('ProgressDisplay', () => {
     progress.clear();
     progress.clear();
     const redraw = '\r\u001b[K';
-    expect(texts[0]).toBe(`${redraw}[############............]  50 %  work  xxxxxxxxxxxxxxxx`);
+    expect(texts[0]).toBe(`${redraw}[############............]  50 %  work  xxxxxxxxxxxxxxxxxxx`);
     expect(texts[0]).toHaveLength(redraw.length + 59);
     expect(texts[1]).toBe(`${redraw}[########################] 100 %  work`);
     expect(texts.slice(2)).toEqual(['\r\u001b[K']);
