@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { z } from 'zod';
@@ -5,9 +6,10 @@ import type { ReportAssets } from '../experiment/report.js';
 
 const require = createRequire(import.meta.url);
 
-/** The version in this package's package.json. */
+/** The version in this package's package.json, which lies two folders up in the sources and in the build alike. */
 export function packageVersion(): string {
-  return z.object({ version: z.string() }).parse(require('../../package.json')).version;
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return z.object({ version: z.string() }).parse(JSON.parse(text)).version;
 }
 
 /** uPlot's script and style, out of its package. */

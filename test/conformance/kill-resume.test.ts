@@ -161,6 +161,7 @@ describe(`killed ${KILLS} times`, () => {
       expect(repeated).toBeLessThan(kills * interval);
       // The control: many kills hit a run at work, not one that was still restoring.
       expect(atWork).toBeGreaterThanOrEqual(KILLS / 4);
+      expect(repeated).toBeGreaterThan(0);
       if (phase === 'pretrain')
         expect(questions - askedTwice).toBe(
           new Set(readLog(unbrokenFolder).flatMap(({ batches }) => batches.flat())).size * folders.length,
