@@ -216,6 +216,11 @@ export { CARD_POLICIES, WORLD_SPLITS, worldStarts } from './world/world.js';
 
 export type { Comparison, ComparisonOptions, ComparisonProgress } from './experiment/compare-methods.js';
 export { compareMethods } from './experiment/compare-methods.js';
+export type { DemoOptions } from './experiment/demo.js';
+export { demoWorld, runDemo } from './experiment/demo.js';
+export type { PolicyFacts } from './experiment/policy-facts.js';
+export type { PresetAgentOptions, WorldPreset } from './experiment/presets.js';
+export { catalogPreset, worldPreset } from './experiment/presets.js';
 export type { CurvePoint, ReportAssets, ReportCurve, ReportData } from './experiment/report.js';
 export { renderReport } from './experiment/report.js';
 export type {
@@ -233,6 +238,17 @@ export {
   REWARD_SOURCES as ROW_REWARDS,
   WINDOWS as ROW_WINDOWS,
 } from './experiment/result-schema.js';
+export type {
+  AdaptOnWorldOptions,
+  AdaptOnWorldResult,
+  EvaluateOnWorldOptions,
+  PretrainOnWorldOptions,
+  PretrainOnWorldResult,
+  RunOnWorldOptions,
+  RunOnWorldResult,
+  RunProgress,
+} from './experiment/run-on-world.js';
+export { adaptOnWorld, evaluateOnWorld, plannedCalls, pretrainOnWorld } from './experiment/run-on-world.js';
 
 // Errors, randomness, schedules, events, storage.
 

@@ -91,10 +91,12 @@ export class Ppo implements Algorithm {
   }
 
   /** `epochs x minibatches` updates on the last rollout. */
-  update({ learner, buffer, mask, rng, progress }: UpdateContext): UpdateReport {
+  update({ learner, buffer, mask, rng, progress, newSteps }: UpdateContext): UpdateReport {
     const { rolloutSteps, epochs, minibatches, rewardScale, finalLearningRate, learningRate, ...loss } = this.#settings;
     const { kernels } = learner;
-    const rollout = buffer.lastRollout(Math.min(rolloutSteps, buffer.rolloutLength));
+    // A run's last rollout may be shorter: only steps that nothing was learned from yet.
+    const fresh = Math.max(1, Math.floor(newSteps / buffer.lanes));
+    const rollout = buffer.lastRollout(Math.min(rolloutSteps, fresh, buffer.rolloutLength));
     const { T, N, histories, terminated, truncated, bootstrap, logProb: oldLogProb } = rollout;
     const values = kernels.forward(histories, { value: true }).value;
     const reached = bootstrap ? kernels.forward(bootstrap.histories, { value: true }).value : undefined;

@@ -232,6 +232,8 @@ function knownKeys(schema: z.ZodType): readonly string[] {
 function wantedOf(schema: z.ZodType | undefined, issue: z.core.$ZodIssue): string {
   const described = schema === undefined ? undefined : describeSchema(schema);
   if (described !== undefined) return described;
+  if (issue.code === 'too_small') return `at least ${String(issue.minimum)} long`;
+  if (issue.code === 'too_big') return `at most ${String(issue.maximum)} long`;
   return issue.message.replace(/^Invalid input: expected /, '').replace(/, received .*$/, '');
 }
 
@@ -259,7 +261,7 @@ function kindInWords(schema: z.ZodType): string | undefined {
     case 'object':
       return 'an object';
     case 'array': {
-      // Of a list that is too short or too long, zod's own message says more.
+      // Of a list that is too short or too long, the issue itself says more.
       if (checksOf(def).length > 0) return undefined;
       const element = def.element === undefined ? undefined : kindInWords(unwrap(def.element).schema);
       return element === undefined ? 'an array' : `an array, each ${element}`;

@@ -111,7 +111,7 @@ const schema = z.strictObject({
   ...hookSchemas,
   checkpointEvery: hookSchemas.checkpointEvery.default(5000),
   afterEpoch: z
-    .custom<AdaptOptions['afterEpoch']>((value) => typeof value === 'function', { error: 'a function' })
+    .custom<AdaptOptions['afterEpoch']>((value) => typeof value === 'function', { error: 'expected a function' })
     .optional(),
 });
 

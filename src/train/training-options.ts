@@ -2,12 +2,15 @@ import { z } from 'zod';
 import type { Storage } from '../foundation/storage.js';
 import type { TrainingEmitter, TrainingProgress } from './training-events.js';
 
-/** A zod schema for a value that is passed on as it is. */
+/** A zod schema for a value that is passed on as it is; `wanted` completes "expected …" in the message. */
 export function instance<T>(test: (value: T) => boolean, wanted: string) {
-  return z.custom<T>((value) => typeof value === 'object' && value !== null && test(value as T), { error: wanted });
+  return z.custom<T>((value) => typeof value === 'object' && value !== null && test(value as T), {
+    error: `expected ${wanted}`,
+  });
 }
 
-const functionSchema = <T>() => z.custom<T>((value) => typeof value === 'function', { error: 'a function' }).optional();
+const functionSchema = <T>() =>
+  z.custom<T>((value) => typeof value === 'function', { error: 'expected a function' }).optional();
 
 /** The hooks that `pretrain` and `adapt` share, for their schemas. */
 export const hookSchemas = {

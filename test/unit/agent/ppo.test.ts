@@ -123,6 +123,7 @@ describe('ppo', () => {
           rewards: buffer.lastRollout(T).rewards.map((reward) => sign * reward),
         }),
         rolloutLength: 4,
+        lanes: buffer.lanes,
       };
       const ppo = new Ppo({ ...one, learningRate: 1e-3, valueWeight: 0, entropyWeight: 0 });
       for (let i = 0; i < 20; i++) ppo.update(contextOf(agent, turned as unknown as ReplayBuffer, new Rng(i)));

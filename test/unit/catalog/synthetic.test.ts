@@ -83,7 +83,7 @@ describe('syntheticData', () => {
       const { vector } = data.drawUser(rng);
       const row = Array.from({ length: 600 }, (_, i) => {
         const taste = vector.reduce((sum, value, d) => sum + value * (data.vectors[i * 8 + d] as number), 0);
-        return (data.base(vector, i) - 4.4 * taste - 0.35 * (data.popularity[i] as number)) / 0.5;
+        return (data.base(vector, i) - 4.4 * taste - 0.35 * (data.popularity[i] as number)) / 0.3;
       });
       noise.push(...row);
       perUser.push(row);
