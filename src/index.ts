@@ -90,7 +90,6 @@ export { textOracleScore } from './oracle/text-oracle-score.js';
 
 // Policies, how they learn, and the losses they learn by: pure functions that give a loss and its cotangents.
 
-export type { Recommendation, RecommendOptions } from './agent/actor-critic.js';
 export { ActorCritic } from './agent/actor-critic.js';
 export type {
   ActorCriticOptions,
@@ -133,6 +132,7 @@ export type { CatalogChange } from './agent/policy-file.js';
 export { PopularityPolicy } from './agent/popularity-policy.js';
 export type { PpoSettings } from './agent/ppo.js';
 export { RandomPolicy } from './agent/random-policy.js';
+export type { Recommendation, RecommendOptions } from './agent/recommend.js';
 export type { ReplaySettings } from './agent/replay-a2c.js';
 export type {
   ReplayBufferOptions,

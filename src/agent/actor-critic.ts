@@ -1,50 +1,37 @@
 import { z } from 'zod';
-import type { Catalog, ItemId } from '../catalog/catalog.js';
-import type { ItemFeatures } from '../catalog/item-features.js';
+import { Catalog } from '../catalog/catalog.js';
+import { ItemFeatures } from '../catalog/item-features.js';
 import { ensureBackend } from '../compute/backend.js';
 import { createKernels } from '../compute/create-kernels.js';
-import { type HistoryBatch, historyBatch } from '../compute/history-batch.js';
+import type { HistoryBatch } from '../compute/history-batch.js';
 import type { Kernels, ScoreOptions, Scores, Want } from '../compute/kernels.js';
 import { initParameters, type ModelSpec } from '../compute/model.js';
 import type { ParameterStore } from '../compute/parameter-store.js';
 import type { StateEncoder } from '../compute/state-encoder.js';
-import { DisposedError, InvalidArgumentError } from '../foundation/errors.js';
+import { checkNumber, checkObject } from '../foundation/arguments.js';
+import { DisposedError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import type { Storage } from '../foundation/storage.js';
 import { type ActorCriticOptions, type ActorCriticSettings, resolveModel } from './agent-model.js';
 import type { ActOptions, Decision, Policy, PolicyOptions, Ranking } from './policy.js';
 import { type CatalogChange, loadPolicy, savePolicy } from './policy-file.js';
+import { type Recommendation, type RecommendOptions, recommend } from './recommend.js';
+import { checkActOptions } from './row-scorer.js';
 
-/** What {@link ActorCritic.recommend} is asked. */
-export interface RecommendOptions {
-  /** The user's items, oldest first; empty for a user nobody knows. @default [] */
-  readonly history?: readonly ItemId[];
-  /** The user context, `contextWidth` numbers. @default zeros */
-  readonly context?: readonly number[];
-  /** How many items, 1 to the size of the catalogue. @default 10 */
-  readonly k?: number;
-  /** Items never to be shown. @default [] */
-  readonly exclude?: readonly ItemId[];
-  /** Whether items of the history may be shown again. @default false */
-  readonly allowRepeats?: boolean;
-}
-
-/** One recommended item. */
-export interface Recommendation {
-  /** The item. */
-  readonly id: ItemId;
-  /** Its probability under the policy, 0 to 1, exclusions counted. */
-  readonly probability: number;
-}
-
-const recommendSchema = z.strictObject({
-  history: z.array(z.string()).max(100_000).default([]),
-  context: z.array(z.number()).optional(),
-  k: z.int().min(1).default(10),
-  exclude: z.array(z.string()).default([]),
-  allowRepeats: z.boolean().default(false),
+const loadSchema = z.strictObject({
+  catalog: z.custom<Catalog>((value) => value instanceof Catalog, 'expected a Catalog'),
+  encoder: z
+    .custom<StateEncoder>(
+      (value) => typeof (value as StateEncoder | undefined)?.apply === 'function',
+      'expected a StateEncoder',
+    )
+    .optional(),
+  features: z.custom<ItemFeatures>((value) => value instanceof ItemFeatures, 'expected ItemFeatures').optional(),
 });
+
+/** Names of the critic's parameters. */
+const CRITIC = /^(critic|value|valueEncoder|valueItem)\//;
 
 /**
  * The agent theta of the paper: state encoder G, Actor and Critic in one parameter store (Eqs. 4-10). It acts and
@@ -114,7 +101,7 @@ export class ActorCritic implements Policy {
 
   /** Acts for a batch: draws by inverse CDF from `uniforms`, or takes the most probable item (Eqs. 5, 11). */
   act(batch: HistoryBatch, options: ActOptions): Decision {
-    const scoring = scoreOptions(options);
+    const scoring = scoreOptions(checkActOptions(options));
     if (options.mode === 'sampled') return this.kernels.sample(batch, options.uniforms, scoring);
     const { items } = this.kernels.topK(batch, 1, scoring);
     // The choice is certain: see {@link Decision.logProb}.
@@ -137,37 +124,12 @@ export class ActorCritic implements Policy {
   }
 
   /**
-   * The k most probable items for one user, most probable first.
+   * The k most probable items for one user, most probable first; none where nothing is left and `k` was not given.
    *
    * @throws {InvalidArgumentError} for an unknown item id (with the nearest known one), a `k` beyond the items left, or a context of another width.
    */
   recommend(options: RecommendOptions = {}): Recommendation[] {
-    const { history, context, k, exclude, allowRepeats } = checkOptions(recommendSchema, options, 'recommend');
-    const width = this.settings.contextWidth;
-    if (context !== undefined && context.length !== width) {
-      throw new InvalidArgumentError(
-        `recommend: expected \`context\` to have ${width} numbers, got ${context.length}`,
-        { argument: 'context' },
-      );
-    }
-    const shown = history.map((id) => this.catalog.indexOf(id));
-    const excluded = Int32Array.from(new Set(exclude.map((id) => this.catalog.indexOf(id))));
-    const barred = new Set<number>([...excluded, ...(allowRepeats ? [] : shown)]);
-    const left = this.catalog.size - barred.size;
-    if (k > left) {
-      throw new InvalidArgumentError(
-        `recommend: expected \`k\` to be at most the ${left} items left after exclusions, got ${k}`,
-        {
-          argument: 'k',
-        },
-      );
-    }
-    const batch = historyBatch([shown], width > 0 ? { context: [context ?? new Array<number>(width).fill(0)] } : {});
-    const { items, logProb } = this.kernels.topK(batch, k, { mask: { noRepeat: !allowRepeats, exclude: excluded } });
-    return Array.from(items, (item, rank) => ({
-      id: this.catalog.id(item),
-      probability: Math.exp(logProb[rank] as number),
-    }));
+    return recommend(this, { catalog: this.catalog, contextWidth: this.settings.contextWidth }, options);
   }
 
   /**
@@ -175,12 +137,7 @@ export class ActorCritic implements Policy {
    * sharper policy, and adaptation a flatter one.
    */
   scaleLogits(factor: number): void {
-    if (!(factor > 0 && Number.isFinite(factor))) {
-      throw new InvalidArgumentError(`scaleLogits: expected \`factor\` > 0, got ${factor}`, {
-        argument: 'factor',
-        got: factor,
-      });
-    }
+    checkNumber('scaleLogits', 'factor', factor, { low: Number.MIN_VALUE });
     for (const name of this.store.names) {
       if (!name.startsWith('actor/')) continue;
       const { data } = this.store.get(name);
@@ -192,15 +149,17 @@ export class ActorCritic implements Policy {
 
   /** Draws the critic's parameters anew: rewards of another scale make the old ones worse than none (`learning.md` 4). */
   resetCritic(rng: Rng): void {
+    checkObject('resetCritic', 'rng', rng, ['fork', 'normal'], 'an Rng');
     const fresh = initParameters(this.spec, rng);
     for (const name of fresh.names) {
-      if (/^(critic|value|valueEncoder|valueItem)\//.test(name)) this.store.get(name).data.set(fresh.get(name).data);
+      if (CRITIC.test(name)) this.store.get(name).data.set(fresh.get(name).data);
     }
     this.store.touch();
   }
 
   /** Draws the actor's parameters anew, not the encoder's: `learnerInit: 'random'` of the mixture (paper section 5.4). */
   resetActor(rng: Rng): void {
+    checkObject('resetActor', 'rng', rng, ['fork', 'normal'], 'an Rng');
     const fresh = initParameters(this.spec, rng);
     for (const name of fresh.names) {
       if (name.startsWith('actor/')) this.store.get(name).data.set(fresh.get(name).data);
@@ -213,6 +172,24 @@ export class ActorCritic implements Policy {
     return new ActorCritic(this.#options(), { store: this.store.clone(), change: undefined });
   }
 
+  /**
+   * A copy whose critic is read the other way, drawn anew: actor and encoder are kept. So a policy that was pre-trained with the
+   * paper's critic over actions can be adapted by an algorithm that needs a state value.
+   *
+   * @param critic - the reading of Eq. 7 wanted.
+   * @param rng - draws the new critic.
+   */
+  withCritic(critic: 'state' | 'action', rng: Rng): ActorCritic {
+    checkObject('withCritic', 'rng', rng, ['fork', 'normal'], 'an Rng');
+    const options = { ...this.#options(), critic };
+    const store = initParameters(resolveModel(options).spec, rng);
+    for (const name of store.names) {
+      if (!CRITIC.test(name)) store.get(name).data.set(this.store.get(name).data);
+    }
+    store.touch();
+    return new ActorCritic(options, { store, change: undefined });
+  }
+
   /** SHA-256 of all parameters, hexadecimal: equal weights, equal hash. */
   sha256(): Promise<string> {
     return this.store.sha256();
@@ -221,6 +198,7 @@ export class ActorCritic implements Policy {
   /** Writes the policy with its item ids; one atomic put of `policy.safetensors`, readable from Python. */
   async save(storage: Storage): Promise<void> {
     if (this.#disposed) throw new DisposedError(this.name);
+    checkObject('ActorCritic.save', 'storage', storage, ['put'], 'a Storage');
     await savePolicy(storage, this);
   }
 
@@ -228,6 +206,7 @@ export class ActorCritic implements Policy {
    * Reads a policy and maps it onto `catalog` by item id: rows of items that stayed are kept, new items score by their text
    * (or as the average item where there is none), missing ones are dropped; the difference is in `catalogChange`.
    *
+   * @throws {InvalidArgumentError} for a wrong option.
    * @throws {CheckpointError} when nothing is stored, the file is damaged, or it was made with an encoder that is not one of
    * this library's and `encoder` is not given.
    */
@@ -235,6 +214,8 @@ export class ActorCritic implements Policy {
     storage: Storage,
     options: { readonly catalog: Catalog; readonly encoder?: StateEncoder; readonly features?: ItemFeatures },
   ): Promise<ActorCritic> {
+    checkObject('ActorCritic.load', 'storage', storage, ['get'], 'a Storage');
+    checkOptions(loadSchema, options, 'ActorCritic.load');
     await ensureBackend();
     const { options: own, store, change } = await loadPolicy(storage, options);
     return new ActorCritic(own, { store, change });
@@ -258,6 +239,8 @@ export class ActorCritic implements Policy {
   }
 }
 
-function scoreOptions({ mask, temperature }: PolicyOptions): ScoreOptions {
-  return { ...(mask ? { mask } : {}), ...(temperature !== undefined ? { temperature } : {}) };
+function scoreOptions(options: PolicyOptions): ScoreOptions {
+  checkObject('policy', 'options', options);
+  const { mask, temperature } = options;
+  return { ...(mask !== undefined ? { mask } : {}), ...(temperature !== undefined ? { temperature } : {}) };
 }

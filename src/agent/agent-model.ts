@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Catalog } from '../catalog/catalog.js';
+import { Catalog } from '../catalog/catalog.js';
 import { ItemFeatures } from '../catalog/item-features.js';
 import type { ModelSpec } from '../compute/model.js';
 import type { StateEncoder } from '../compute/state-encoder.js';
@@ -26,11 +26,11 @@ export interface ActorCriticOptions {
   readonly catalog: Catalog;
   /** Makes the state, Eq. 4. */
   readonly encoder: StateEncoder;
-  /** What an item is to the policy: an embedding by id (the paper), its text's features, or the sum of both. @default 'id+text' */
+  /** What an item is to the policy: an embedding by id (the paper), its text's features, or the sum of both. @default 'id+text'; 'id' for `algorithm: 'paper'` */
   readonly items?: 'id' | 'text' | 'id+text';
   /** Item features for `text`. @default `ItemFeatures.tfidf(catalog)` */
   readonly features?: ItemFeatures;
-  /** History features of the actor (and of a critic over actions); `false` for none, as in the paper. @default repeats 8, and text cosines where there is text */
+  /** History features of the actor (and of a critic over actions); `false` for none, as in the paper. @default repeats 8, and text cosines where there is text; false for `algorithm: 'paper'` */
   readonly historyFeatures?: HistoryFeatureOptions | false;
   /** Online algorithm that `adapt` uses. @default 'ppo' */
   readonly algorithm?: AlgorithmName;
@@ -65,21 +65,13 @@ export interface ActorCriticSettings {
 }
 
 const optionsSchema = z.strictObject({
-  catalog: z.custom<Catalog>(
-    (value) => typeof (value as Catalog | undefined)?.indexOf === 'function',
-    'expected a Catalog',
-  ),
+  catalog: z.custom<Catalog>((value) => value instanceof Catalog, 'expected a Catalog'),
   encoder: z.custom<StateEncoder>(
     (value) => typeof (value as StateEncoder | undefined)?.apply === 'function',
     'expected a StateEncoder',
   ),
-  items: z.enum(['id', 'text', 'id+text']).default('id+text'),
-  features: z
-    .custom<ItemFeatures>(
-      (value) => (value as ItemFeatures | undefined)?.matrix instanceof Float32Array,
-      'expected ItemFeatures',
-    )
-    .optional(),
+  items: z.enum(['id', 'text', 'id+text']).optional(),
+  features: z.custom<ItemFeatures>((value) => value instanceof ItemFeatures, 'expected ItemFeatures').optional(),
   historyFeatures: z
     .union([
       z.literal(false),
@@ -89,7 +81,7 @@ const optionsSchema = z.strictObject({
         text: z.boolean().optional(),
       }),
     ])
-    .default({}),
+    .optional(),
   algorithm: z.enum(['ppo', 'replay', 'paper']).default('ppo'),
   critic: z.enum(['state', 'action']).optional(),
   valueEncoder: z.enum(['shared', 'separate']).default('shared'),
@@ -119,12 +111,16 @@ export interface AgentModel {
  */
 export function resolveModel(options: ActorCriticOptions): AgentModel {
   const checked = checkOptions(optionsSchema, options, 'ActorCritic');
-  const { catalog, encoder, items, contextWidth, valueEncoder, valueHidden, algorithm } = checked;
+  const { catalog, encoder, contextWidth, valueEncoder, valueHidden, algorithm } = checked;
+  // The paper's agent knows items by id and nothing else of a history (paper.md 9).
+  const isPaper = algorithm === 'paper';
+  const items = checked.items ?? (isPaper ? 'id' : 'id+text');
+  const asked = checked.historyFeatures ?? (isPaper ? false : {});
   const readsText = items !== 'id';
-  const planes = checked.historyFeatures && {
-    repeats: checked.historyFeatures.repeats ?? 8,
-    attributes: checked.historyFeatures.attributes ?? [],
-    text: checked.historyFeatures.text ?? readsText,
+  const planes = asked && {
+    repeats: asked.repeats ?? 8,
+    attributes: asked.attributes ?? [],
+    text: asked.text ?? readsText,
   };
   if (checked.features && checked.features.itemCount !== catalog.size) {
     throw new InvalidArgumentError(
@@ -134,7 +130,7 @@ export function resolveModel(options: ActorCriticOptions): AgentModel {
   }
   const features =
     checked.features ?? (readsText || (planes !== false && planes.text) ? ItemFeatures.tfidf(catalog) : undefined);
-  const critic = checked.critic ?? (algorithm === 'paper' ? 'action' : 'state');
+  const critic = checked.critic ?? (isPaper ? 'action' : 'state');
   const spec: ModelSpec = {
     itemCount: catalog.size,
     contextWidth,

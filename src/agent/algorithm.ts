@@ -24,6 +24,8 @@ export interface UpdateContext {
   readonly totalSteps: number;
   /** Steps taken since the last call. */
   readonly newSteps: number;
+  /** Updates applied or skipped so far. */
+  readonly attempted: number;
 }
 
 /** What a round of updates did; losses and norms are means over it. */
@@ -52,6 +54,11 @@ export interface Algorithm {
   readonly optimiser: Adam;
   /** Transitions the buffer must keep for each of `lanes` lanes. */
   stepsPerLane(lanes: number): number;
+  /**
+   * Updates that should have been tried after so many steps. An algorithm that has it may do a part of them in one call: the
+   * loop calls again, also after the last step, until none is owed, and hears aborts in between.
+   */
+  updatesDue?(steps: number, totalSteps: number): number;
   /** Learns from the buffer. */
   update(context: UpdateContext): UpdateReport;
   /** All settings, resolved: compared on resume, printed in reports. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import type { ItemFeatures } from '../catalog/item-features.js';
+import { ItemFeatures } from '../catalog/item-features.js';
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { argumentError, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import type { ActOptions, Decision, Policy, PolicyOptions, Ranking } from './policy.js';
@@ -66,6 +67,8 @@ export class ContentPolicy implements Policy {
    * @throws {InvalidArgumentError} when an option is out of range, or `coldStart` has not one finite number for each item.
    */
   constructor(features: ItemFeatures, options: ContentPolicyOptions = {}) {
+    if (!(features instanceof ItemFeatures)) throw argumentError('ContentPolicy', 'features', 'ItemFeatures', features);
+    checkObject('ContentPolicy', 'options', options);
     const { coldStart, ...rest } = options;
     const { window, decay, temperature } = checkOptions(optionsSchema, rest, 'ContentPolicy');
     const itemCount = features.matrix.length / features.width;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { argumentError, checkNumber, checkObject } from '../foundation/arguments.js';
 import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
 import type { NamedArrays } from '../foundation/named-arrays.js';
 import { checkOptions } from '../foundation/options.js';
@@ -31,7 +32,10 @@ export interface CountingBanditOptions {
 }
 
 const optionsSchema = z.strictObject({
-  itemCount: z.int().min(1),
+  itemCount: z
+    .int()
+    .min(1)
+    .max(2 ** 27),
   prior: z.number().default(1.5),
   priorCount: z.number().positive().default(1),
   temperature: z.number().positive().optional(),
@@ -65,7 +69,7 @@ export class CountingBanditPolicy implements Policy {
       link: temperature === undefined ? 'best' : 'softmax',
       temperature: temperature ?? 1,
       scoreRow: (_batch, _row, into) => {
-        for (let item = 0; item < itemCount; item++) into[item] = this.value(item);
+        for (let item = 0; item < itemCount; item++) into[item] = this.#value(item);
       },
     };
   }
@@ -73,8 +77,14 @@ export class CountingBanditPolicy implements Policy {
   /**
    * @param item - Index, 0 to A - 1.
    * @returns what the item is taken to be worth, reward units.
+   * @throws {InvalidArgumentError} for an item outside the catalogue.
    */
   value(item: number): number {
+    checkNumber('CountingBanditPolicy.value', 'item', item, { low: 0, high: this.#sums.length - 1, integer: true });
+    return this.#value(item);
+  }
+
+  #value(item: number): number {
     const weight = this.#priorCount;
     return ((this.#sums[item] as number) + weight * this.#prior) / ((this.#counts[item] as number) + weight);
   }
@@ -99,7 +109,13 @@ export class CountingBanditPolicy implements Policy {
    *
    * @throws {InvalidArgumentError} for an item outside the catalogue or a reward that is not finite; nothing is counted then.
    */
-  observe({ actions, rewards }: Pick<Feedback, 'actions' | 'rewards'>): void {
+  observe(feedback: Pick<Feedback, 'actions' | 'rewards'>): void {
+    checkObject('CountingBanditPolicy.observe', 'feedback', feedback);
+    const { actions, rewards } = feedback;
+    for (const [name, array] of Object.entries({ actions, rewards })) {
+      if (ArrayBuffer.isView(array)) continue;
+      throw argumentError('CountingBanditPolicy.observe', name, 'a typed array', array);
+    }
     const A = this.#scorer.itemCount;
     const isSound = actions.length === rewards.length && actions.every((item) => item >= 0 && item < A);
     if (!isSound || !rewards.every(Number.isFinite)) {

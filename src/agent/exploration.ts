@@ -1,14 +1,18 @@
 /** The three ways of exploring that the paper compares (Figures 8 and 9), as views of a policy. */
 import { z } from 'zod';
-import type { HistoryBatch } from '../compute/history-batch.js';
+import { checkHistoryBatch, type HistoryBatch } from '../compute/history-batch.js';
 import { excludedItems } from '../compute/mask.js';
+import { checkNumber, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import type { Schedule } from '../foundation/schedules.js';
 import { asSchedule } from '../foundation/schedules.js';
 import type { ActOptions, Decision, Feedback, Policy, PolicyOptions } from './policy.js';
-import { checkUniforms } from './row-scorer.js';
+import { checkActOptions, checkUniforms } from './row-scorer.js';
+
+/** A bound that no catalogue reaches, so that rows of this length can be made. */
+const MAX_ITEMS = 2 ** 27;
 
 /** A rule of exploration. It holds no state: the step says where its schedules are. */
 export interface Exploration {
@@ -37,9 +41,9 @@ export interface EpsilonGreedyOptions {
 const epsilonGreedySchema = z.strictObject({
   epsilon: z.union([
     z.number().min(0).max(1),
-    z.custom<Schedule>((value) => typeof value === 'object' && value !== null),
+    z.custom<Schedule>((value) => typeof (value as Schedule | null | undefined)?.at === 'function', 'a schedule'),
   ]),
-  itemCount: z.int().min(1),
+  itemCount: z.int().min(1).max(MAX_ITEMS),
 });
 
 /**
@@ -57,7 +61,7 @@ export function epsilonGreedy(options: EpsilonGreedyOptions): Exploration {
       const epsilon = inRange('epsilon', schedule.at(step), 0, 1);
       return exploring(policy, {
         act: (batch, options) =>
-          options.mode === 'argmax'
+          checkActOptions(options).mode === 'argmax'
             ? policy.act(batch, options)
             : actEpsilonGreedy(policy, epsilon, itemCount, batch, options),
         probabilities: (batch, options = {}) => epsilonGreedyRows(policy, epsilon, itemCount, batch, options),
@@ -81,7 +85,7 @@ export function categorical(temperature: number | Schedule = 1): Exploration {
     at: (policy, step) => {
       const factor = inRange('temperature', schedule.at(step), Number.MIN_VALUE, Number.MAX_VALUE);
       const sharpen = <O extends PolicyOptions>(options: O): O => ({
-        ...options,
+        ...checkedOptions(options),
         temperature: factor * (options.temperature ?? 1),
       });
       return exploring(policy, {
@@ -119,8 +123,16 @@ export function greedy(): Exploration {
   };
 }
 
+function checkedOptions<O extends PolicyOptions>(options: O): O {
+  checkObject('exploration', 'options', options);
+  if (options.temperature !== undefined)
+    checkNumber('exploration', 'temperature', options.temperature, { low: Number.MIN_VALUE });
+  return options;
+}
+
 /** A view of a policy that acts otherwise; what it observes goes to the policy. */
 function exploring(policy: Policy, ways: Pick<Policy, 'act' | 'probabilities'>): Policy {
+  checkPolicy(policy);
   return {
     name: policy.name,
     ...ways,
@@ -135,6 +147,8 @@ function actEpsilonGreedy(
   batch: HistoryBatch,
   options: ActOptions,
 ): Decision {
+  checkActOptions(options);
+  checkHistoryBatch(batch, { itemCount: A, contextWidth: batch?.contextWidth });
   checkUniforms(options.uniforms, batch.size);
   const favourites = bestActions(policy, batch, options);
   const excluded = excludedItems(options.mask, batch, A);
@@ -177,10 +191,15 @@ function bestActions(policy: Policy, batch: HistoryBatch, options: PolicyOptions
   return policy.act(batch, { ...options, mode: 'argmax', uniforms: new Float64Array(0) }).actions;
 }
 
+/** A policy that is asked for its best items must be one. */
+function checkPolicy(policy: Policy): void {
+  checkObject('exploration', 'policy', policy, ['act'], 'a Policy');
+}
+
 function inRange(name: string, value: number, low: number, high: number): number {
-  if (value >= low && value <= high) return value;
+  if (typeof value === 'number' && value >= low && value <= high) return value;
   const wanted = low === 0 ? `from ${low} to ${high}` : 'a finite number above 0';
-  throw new InvalidArgumentError(`exploration: expected \`${name}\` to be ${wanted}, got ${value}`, {
+  throw new InvalidArgumentError(`exploration: expected \`${name}\` to be ${wanted}, got ${describeValue(value)}`, {
     argument: name,
     wanted,
     got: value,

@@ -2,8 +2,10 @@ import { z } from 'zod';
 import { Adam } from '../compute/optimiser.js';
 import type { JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
+import type { ActorCritic } from './actor-critic.js';
 import { type Algorithm, type UpdateContext, type UpdateReport, UpdateRound } from './algorithm.js';
 import { listLoss } from './losses/supervised-losses.js';
+import type { TransitionColumns } from './transitions.js';
 
 /** Settings of `'list'`, pre-training's default way to learn. */
 export interface ListSettings {
@@ -29,6 +31,8 @@ const schema = z.strictObject({
 
 /** Half of the updates wait for the last answer: before, the late answers would hardly be learned from. */
 const SHARE_WHILE_COLLECTING = 0.5;
+/** Updates of one call at most, so that an abort is heard soon. */
+const ROUND = 16;
 
 /**
  * `'list'`, pre-training's default: the list loss over the candidates shown and None, because the information of an answer
@@ -62,24 +66,24 @@ class ListDistillation implements Algorithm {
     return Number.POSITIVE_INFINITY;
   }
 
-  update({ learner, buffer, rng, steps, newSteps, totalSteps }: UpdateContext): UpdateReport {
+  /** Quadratic while answers come in (each then gets its share), the rest at the end. */
+  updatesDue(steps: number, totalSteps: number): number {
+    const planned = Math.ceil((totalSteps * this.#settings.passes) / this.#settings.batchSize);
+    if (steps >= totalSteps) return planned;
+    return Math.floor(planned * SHARE_WHILE_COLLECTING * Math.max(0, steps / totalSteps) ** 2);
+  }
+
+  update({ learner, buffer, rng, steps, totalSteps, attempted }: UpdateContext): UpdateReport {
     const { batchSize } = this.#settings;
     const { kernels } = learner;
     const round = new UpdateRound();
-    const due = this.#dueAt(steps, totalSteps) - this.#dueAt(steps - newSteps, totalSteps);
+    const due = Math.min(ROUND, this.updatesDue(steps, totalSteps) - attempted);
     for (let i = 0; i < due && buffer.size > 0; i++) {
       const batch = buffer.sample(batchSize, rng);
-      const K = batch.candidateCount;
-      const width = K + 1;
-      const items = new Int32Array(batch.size * width);
-      for (let b = 0; b < batch.size; b++) {
-        items.set(batch.candidates.subarray(b * K, (b + 1) * K), b * width);
-        // The item index A stands for None in the actor's head.
-        items[b * width + K] = learner.spec.itemCount;
-      }
+      const { items, width, candidateWeights } = columnsOf(batch, learner.spec.itemCount, repeatsOf(learner));
       const want = { scoresOf: { head: 'actor' as const, items, width } };
       const { scores } = kernels.forward(batch.histories, want, { dropoutSeed: rng.nonZeroSeed() });
-      round.apply(kernels, this.optimiser, listLoss({ scores, width, targets: batch.choices }));
+      round.apply(kernels, this.optimiser, listLoss({ scores, width, targets: batch.choices, candidateWeights }));
     }
     return round.report();
   }
@@ -87,11 +91,38 @@ class ListDistillation implements Algorithm {
   toJSON(): JsonValue {
     return { name: this.name, ...this.#settings };
   }
+}
 
-  /** Updates due after `steps` answers: quadratic while answers come in (each then gets its share), the rest at the end. */
-  #dueAt(steps: number, totalSteps: number): number {
-    const planned = Math.ceil((totalSteps * this.#settings.passes) / this.#settings.batchSize);
-    if (steps >= totalSteps) return planned;
-    return Math.floor(planned * SHARE_WHILE_COLLECTING * Math.max(0, steps / totalSteps) ** 2);
+function repeatsOf(learner: ActorCritic): number {
+  return learner.settings.historyFeatures ? learner.settings.historyFeatures.repeats : 0;
+}
+
+/**
+ * What the softmax runs over: the K candidates, None (the item index A of the actor's head), and the latest `repeats` items of the
+ * history. Those were never candidates, so an answer alone says nothing of them and a policy that reads text would show the same
+ * item for ever; a simulated user never takes an item twice, and the repeat features are there to learn that.
+ */
+function columnsOf(
+  { size, candidateCount: K, candidates, histories }: TransitionColumns,
+  none: number,
+  repeats: number,
+) {
+  const width = K + 1 + repeats;
+  const items = new Int32Array(size * width).fill(none);
+  const candidateWeights = new Float32Array(size * width);
+  for (let b = 0; b < size; b++) {
+    const shown = candidates.subarray(b * K, (b + 1) * K);
+    const at = b * width;
+    items.set(shown, at);
+    candidateWeights.fill(1, at, at + K + 1);
+    const length = histories.lengths[b] as number;
+    for (let j = 1; j <= Math.min(repeats, length); j++) {
+      const item = histories.items[b * histories.length + length - j] as number;
+      // Answers from elsewhere may offer an item of the history again, or have it there twice: it then stands once.
+      if (items.subarray(at, at + K + j).includes(item)) continue;
+      items[at + K + j] = item;
+      candidateWeights[at + K + j] = 1;
+    }
   }
+  return { items, width, candidateWeights };
 }

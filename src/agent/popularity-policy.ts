@@ -1,4 +1,5 @@
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { argumentError } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import type { ActOptions, Decision, Policy, PolicyOptions, Ranking } from './policy.js';
 import type { RowScorer } from './row-scorer.js';
@@ -43,6 +44,9 @@ export class PopularityPolicy implements Policy {
   }
 }
 
+/** A bound that no catalogue reaches. */
+const MAX_ITEMS = 2 ** 27;
+
 /**
  * One finite number for each item, copied.
  *
@@ -54,7 +58,15 @@ export function checkedItemValues(
   values: ArrayLike<number>,
   low: number,
 ): Float64Array {
-  const checked = Float64Array.from(values);
+  const length: unknown = (values as ArrayLike<number> | null | undefined)?.length;
+  if (typeof values !== 'object' || !(Number.isSafeInteger(length) && (length as number) <= MAX_ITEMS)) {
+    throw argumentError(where, argument, 'an array of numbers', values);
+  }
+  // Not `Float64Array.from`, which takes '1' and null for numbers.
+  const checked = new Float64Array(length as number).map((_, i) => {
+    const value: unknown = values[i];
+    return typeof value === 'number' ? value : Number.NaN;
+  });
   const wrong = checked.findIndex((value) => !(Number.isFinite(value) && value >= low));
   if (checked.length > 0 && wrong < 0) return checked;
   const wanted = `one finite number for each item${low === -Infinity ? '' : `, at least ${low}`}`;

@@ -5,7 +5,12 @@ import type { ActOptions, Decision, Policy, PolicyOptions, Ranking } from './pol
 import type { RowScorer } from './row-scorer.js';
 import { actByScore, probabilitiesByScore, topKByScore } from './row-scorer.js';
 
-const optionsSchema = z.strictObject({ itemCount: z.int().min(1) });
+const optionsSchema = z.strictObject({
+  itemCount: z
+    .int()
+    .min(1)
+    .max(2 ** 27),
+});
 
 /**
  * Every allowed item with the same probability. It has no best item: `argmax` is the allowed item of the lowest index,

@@ -1,8 +1,11 @@
 import { z } from 'zod';
+import { type HistoryBatch, selectRows } from '../compute/history-batch.js';
 import type { Cotangents } from '../compute/kernels.js';
+import type { Mask } from '../compute/mask.js';
 import { Adam } from '../compute/optimiser.js';
 import type { JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
+import type { ActorCritic } from './actor-critic.js';
 import { type Algorithm, annealed, type UpdateContext, type UpdateReport, UpdateRound } from './algorithm.js';
 import { a2cLoss } from './losses/a2c.js';
 import { clippedImportanceWeights, entropyBonus } from './losses/actor-losses.js';
@@ -90,13 +93,14 @@ class ReplayA2c implements Algorithm {
     const { gamma, valueWeight, rewardScale, correction } = this.#settings;
     const { kernels } = learner;
     const reading = learner.settings.critic;
+    const discounts = discountsOf(batch.terminated, gamma);
     const nextValues =
       reading === 'state'
         ? kernels.forward(batch.nextHistories, { value: true }).value
-        : kernels.forward(batch.nextHistories, { maxScore: 'critic' }, { mask }).maxScore;
+        : bestNextScores(learner, batch.nextHistories, discounts, mask);
     const targets = tdTarget({
       rewards: batch.rewards.map((reward) => reward * rewardScale),
-      discounts: discountsOf(batch.terminated, gamma),
+      discounts,
       nextValues,
     });
     const entropyWeight = annealed(this.#settings.entropyWeight, progress, ENTROPY_SHARE);
@@ -130,6 +134,22 @@ class ReplayA2c implements Algorithm {
     const entropy = scores.entropy ? scores.entropy.reduce((sum, value) => sum + value, 0) / batch.size : Number.NaN;
     round.apply(kernels, this.optimiser, total, entropy);
   }
+}
+
+/** max_a' Q(s', a') over the allowed items; 0 where it is not read (discount 0), or where no item is left to be shown. */
+function bestNextScores(learner: ActorCritic, next: HistoryBatch, discounts: Float32Array, mask: Mask): Float32Array {
+  const best = new Float32Array(next.size);
+  const rows = [...best.keys()].filter((b) => discounts[b] !== 0 && isAnyItemLeft(learner.catalog.size, next, b, mask));
+  if (rows.length === 0) return best;
+  const open = rows.length === next.size ? next : selectRows(next, rows);
+  const { maxScore } = learner.kernels.forward(open, { maxScore: 'critic' }, { mask });
+  for (const [i, b] of rows.entries()) best[b] = maxScore[i] as number;
+  return best;
+}
+
+function isAnyItemLeft(itemCount: number, { items, length, lengths }: HistoryBatch, row: number, mask: Mask): boolean {
+  const history = items.subarray(row * length, row * length + (lengths[row] as number));
+  return new Set([...(mask.exclude ?? []), ...(mask.noRepeat ? history : [])]).size < itemCount;
 }
 
 /**

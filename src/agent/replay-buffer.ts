@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { checkNumber, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import type { Rng } from '../foundation/rng.js';
 import { HistoryStreams } from './history-streams.js';
 import { checkReplayArrays } from './replay-checkpoint.js';
@@ -45,6 +46,9 @@ const optionsSchema = z.strictObject({
   candidateCount: z.int().min(0).default(0),
   maxItemsPerLane: z.int().min(2).optional(),
 });
+
+/** Most entries of one column: beyond it the memory of no machine would do. */
+const MAX_ENTRIES = 2 ** 30;
 
 /**
  * Transitions of N parallel episodes (D_LLM and D_online of the paper): a ring for each lane, in typed arrays.
@@ -96,6 +100,8 @@ export class ReplayBuffer {
   constructor(options: ReplayBufferOptions) {
     const checked = checkOptions(optionsSchema, options, 'ReplayBuffer');
     const { lanes, stepsPerLane, contextWidth, candidateCount } = checked;
+    const most = lanes * stepsPerLane * Math.max(1, contextWidth, candidateCount);
+    checkNumber('ReplayBuffer', 'lanes x stepsPerLane x width', most, { low: 1, high: MAX_ENTRIES, integer: true });
     this.lanes = lanes;
     this.stepsPerLane = stepsPerLane;
     this.contextWidth = contextWidth;
@@ -208,9 +214,10 @@ export class ReplayBuffer {
    */
   sample(n: number, rng: Rng): TransitionBatch {
     const size = this.size;
+    checkObject('ReplayBuffer.sample', 'rng', rng, ['integer'], 'an Rng');
     if (!(Number.isInteger(n) && n >= 1) || size === 0) {
       throw new InvalidArgumentError(
-        `ReplayBuffer.sample: expected \`n\` to be a whole number >= 1 and the buffer not to be empty, got n ${n} and ${size} transitions`,
+        `ReplayBuffer.sample: expected \`n\` to be a whole number >= 1 and the buffer not to be empty, got n ${describeValue(n)} and ${size} transitions`,
         { argument: 'n', wanted: 'a whole number >= 1 of a buffer that is not empty', got: n },
       );
     }
@@ -236,11 +243,14 @@ export class ReplayBuffer {
   lastRollout(T: number): Rollout {
     if (!(Number.isInteger(T) && T >= 1 && T <= this.rolloutLength)) {
       const wanted = `a whole number from 1 to ${this.rolloutLength}, the transitions that every lane has`;
-      throw new InvalidArgumentError(`ReplayBuffer.lastRollout: expected \`T\` to be ${wanted}, got ${T}`, {
-        argument: 'T',
-        wanted,
-        got: T,
-      });
+      throw new InvalidArgumentError(
+        `ReplayBuffer.lastRollout: expected \`T\` to be ${wanted}, got ${describeValue(T)}`,
+        {
+          argument: 'T',
+          wanted,
+          got: T,
+        },
+      );
     }
     const N = this.lanes;
     const rows = new Int32Array(T * N);

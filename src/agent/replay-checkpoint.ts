@@ -1,6 +1,7 @@
 /** What a saved replay buffer must satisfy before any of it is taken over. */
 import { CheckpointError } from '../foundation/errors.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
+import { describeValue } from '../foundation/options.js';
 
 /** The buffer that is to be loaded. */
 export interface ReplayShape {
@@ -22,10 +23,11 @@ export interface ReplayShape {
  * @throws {CheckpointError} naming the source and the first array that does not fit.
  */
 export function checkReplayArrays(arrays: NamedArrays, own: NamedArrays, shape: ReplayShape, source: string): number {
-  const room = arrays.items?.shape[1] ?? 0;
+  const given: unknown = arrays?.items?.shape?.[1] ?? 0;
+  const room = typeof given === 'number' ? given : 0;
   if (!(Number.isInteger(room) && room >= 1 && room <= shape.maxItems)) {
     throw new CheckpointError(
-      `${source}: expected \`items\` of a replay buffer to have 1 to ${shape.maxItems} columns, got ${room}`,
+      `${source}: expected \`items\` of a replay buffer to have 1 to ${shape.maxItems} columns, got ${describeValue(given)}`,
       { source },
     );
   }
@@ -33,13 +35,13 @@ export function checkReplayArrays(arrays: NamedArrays, own: NamedArrays, shape: 
     const wanted = name === 'items' ? [shape.lanes, room] : ownShape;
     const array = arrays[name];
     const fits =
-      array !== undefined &&
-      array.data.constructor === data.constructor &&
+      array?.data?.constructor === data.constructor &&
+      Array.isArray(array.shape) &&
       array.data.length === wanted.reduce((product, size) => product * size, 1) &&
       array.shape.length === wanted.length &&
       array.shape.every((size, i) => size === wanted[i]);
     if (fits) continue;
-    const got = array === undefined ? 'none' : `a ${array.data.constructor.name} [${array.shape}]`;
+    const got = array === undefined ? 'none' : `${describeValue(array?.data)} ${describeValue(array?.shape)}`;
     throw new CheckpointError(
       `${source}: expected \`${name}\` of a replay buffer to be a ${data.constructor.name} [${wanted}], got ${got}`,
       { source },

@@ -1,12 +1,19 @@
 import { z } from 'zod';
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { argumentError, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import type { ActOptions, Decision, Policy, PolicyOptions, Ranking } from './policy.js';
 import type { RowScorer } from './row-scorer.js';
 import { actByScore, probabilitiesByScore, topKByScore } from './row-scorer.js';
 
-const optionsSchema = z.strictObject({ items: z.array(z.int().min(0)).min(1), itemCount: z.int().min(1) });
+const optionsSchema = z.strictObject({
+  items: z.array(z.int().min(0)).min(1),
+  itemCount: z
+    .int()
+    .min(1)
+    .max(2 ** 27),
+});
 
 /**
  * Shows a fixed list again and again: a history of n items gets place n of the cycle. Where the mask excludes that item
@@ -25,11 +32,10 @@ export class RotationPolicy implements Policy {
    * @throws {InvalidArgumentError} when the list is empty, repeats an item or names one outside the catalogue.
    */
   constructor(options: { readonly items: ArrayLike<number>; readonly itemCount: number }, name = 'rotation') {
-    const { items, itemCount } = checkOptions(
-      optionsSchema,
-      { ...options, items: Array.from(options.items) },
-      'RotationPolicy',
-    );
+    checkObject('RotationPolicy', 'options', options);
+    if (typeof name !== 'string') throw argumentError('RotationPolicy', 'name', 'a string', name);
+    const given = ArrayBuffer.isView(options.items) ? Array.from(options.items as ArrayLike<number>) : options.items;
+    const { items, itemCount } = checkOptions(optionsSchema, { ...options, items: given }, 'RotationPolicy');
     const wrong = items.findIndex((item, place) => item >= itemCount || items.indexOf(item) !== place);
     if (wrong >= 0) {
       throw new InvalidArgumentError(

@@ -2,6 +2,7 @@
 import type { HistoryBatch } from '../compute/history-batch.js';
 import { checkHistoryBatch } from '../compute/history-batch.js';
 import { excludedItems } from '../compute/mask.js';
+import { argumentError, checkNumber, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import type { ActOptions, Decision, PolicyOptions, Ranking } from './policy.js';
 
@@ -31,7 +32,8 @@ export interface RowScorer {
  * @throws {InvalidArgumentError} when a row has no allowed item, or `uniforms` is too short for a sampled call.
  */
 export function actByScore(scorer: RowScorer, batch: HistoryBatch, options: ActOptions): Decision {
-  const { mode, uniforms } = options;
+  const { mode, uniforms } = checkActOptions(options);
+  checkBatch(scorer, batch);
   const actions = new Int32Array(batch.size);
   const logProb = new Float32Array(batch.size);
   if (mode === 'sampled') checkUniforms(uniforms, batch.size);
@@ -68,6 +70,7 @@ export function probabilitiesByScore(
   options: PolicyOptions = {},
 ): Float32Array {
   const A = scorer.itemCount;
+  checkBatch(scorer, batch);
   const probabilities = new Float32Array(batch.size * A);
   forEachRow(scorer, batch, options, (row, scores) => {
     const total = toWeights(scorer, options, scores);
@@ -82,6 +85,8 @@ export function probabilitiesByScore(
  * @throws {InvalidArgumentError} when a row has fewer than k allowed items.
  */
 export function topKByScore(scorer: RowScorer, batch: HistoryBatch, k: number, options: PolicyOptions = {}): Ranking {
+  checkBatch(scorer, batch);
+  checkNumber('topK', 'k', k, { low: 1, high: scorer.itemCount, integer: true });
   const items = new Int32Array(batch.size * k);
   const logProb = new Float32Array(batch.size * k);
   forEachRow(scorer, batch, options, (row, scores) => {
@@ -112,6 +117,9 @@ export function topKByScore(scorer: RowScorer, batch: HistoryBatch, k: number, o
  * @throws {InvalidArgumentError} when there are fewer.
  */
 export function checkUniforms(uniforms: Float64Array, rows: number): void {
+  if (!(uniforms instanceof Float64Array)) throw argumentError('act', 'uniforms', 'a Float64Array', uniforms);
+  const wrong = uniforms.findIndex((value) => !(value >= 0 && value < 1));
+  if (wrong >= 0) throw argumentError('act', `uniforms[${wrong}]`, 'in [0, 1)', uniforms[wrong]);
   if (uniforms.length >= rows) return;
   const wanted = `one number for each of the ${rows} rows`;
   throw new InvalidArgumentError(`act: expected \`uniforms\` to hold ${wanted}, got ${uniforms.length}`, {
@@ -121,6 +129,22 @@ export function checkUniforms(uniforms: Float64Array, rows: number): void {
   });
 }
 
+/**
+ * Asserts that the options of `act` are there and the mode is one of the two.
+ *
+ * @throws {InvalidArgumentError} otherwise.
+ */
+export function checkActOptions(options: ActOptions): ActOptions {
+  checkObject('act', 'options', options);
+  if (options.mode === 'sampled' || options.mode === 'argmax') return options;
+  throw argumentError('act', 'mode', "'sampled' or 'argmax'", options.mode);
+}
+
+function checkBatch({ itemCount }: RowScorer, batch: HistoryBatch): void {
+  checkObject('policy', 'batch', batch, [], 'a HistoryBatch');
+  checkHistoryBatch(batch, { itemCount, contextWidth: batch.contextWidth });
+}
+
 /** Scores each row, masked items at -Infinity, and hands it on; the array is reused. */
 function forEachRow(
   scorer: RowScorer,
@@ -128,16 +152,10 @@ function forEachRow(
   options: PolicyOptions,
   visit: (row: number, scores: Float64Array) => void,
 ): void {
+  checkObject('policy', 'options', options);
   const { mask, temperature = 1 } = options;
-  if (!(temperature > 0)) {
-    throw new InvalidArgumentError(`Expected \`temperature\` to be a number above 0, got ${temperature}`, {
-      argument: 'temperature',
-      wanted: 'a number above 0',
-      got: temperature,
-    });
-  }
+  checkNumber('policy', 'temperature', temperature, { low: Number.MIN_VALUE });
   const A = scorer.itemCount;
-  checkHistoryBatch(batch, { itemCount: A, contextWidth: batch.contextWidth });
   const excluded = excludedItems(mask, batch, A);
   const scores = new Float64Array(A);
   for (let row = 0; row < batch.size; row++) {

@@ -1,6 +1,8 @@
 /** The transitions that a replay buffer takes and gives, column by column. */
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { checkNumber, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
+import { describeValue } from '../foundation/options.js';
 
 /** One step of every lane, as `add` takes it. All arrays are copied. */
 export interface TransitionStep {
@@ -124,7 +126,15 @@ export function nextValuesOf(
   values: Float32Array,
   bootstrapValues: Float32Array = new Float32Array(0),
 ): Float32Array {
+  checkObject('nextValuesOf', 'rollout', rollout);
   const { T, N, terminated, bootstrap } = rollout;
+  checkNumber('nextValuesOf', 'T', T, { low: 1, integer: true });
+  checkNumber('nextValuesOf', 'N', N, { low: 1, integer: true });
+  expectLength('nextValuesOf', 'terminated', terminated, T * N);
+  if (bootstrap !== undefined) {
+    checkObject('nextValuesOf', 'rollout.bootstrap', bootstrap);
+    expectLength('nextValuesOf', 'rollout.bootstrap.rows', bootstrap.rows, bootstrap.rows?.length);
+  }
   expectLength('nextValuesOf', 'values', values, T * N);
   expectLength('nextValuesOf', 'bootstrapValues', bootstrapValues, bootstrap?.rows.length ?? 0);
   const next = new Float32Array(T * N);
@@ -156,9 +166,13 @@ export interface TransitionShape {
 export function checkTransitionStep(step: TransitionStep, shape: TransitionShape): void {
   const { lanes: N, contextWidth: C, candidateCount: K, maxItems } = shape;
   const where = 'ReplayBuffer.add';
+  checkObject(where, 'step', step);
   const { histories, nextHistories, alpha = 1 } = step;
   for (const [name, batch] of Object.entries({ histories, nextHistories })) {
+    if (batch === undefined && name === 'nextHistories') continue;
+    checkObject(where, name, batch, [], 'a HistoryBatch');
     if (batch === undefined) continue;
+    checkNumber(where, `${name}.length`, batch.length, { low: 0, high: 2 ** 30, integer: true });
     if (batch.size !== N) fail(where, `${name}.size`, `${N}, the lanes`, batch.size);
     expectLength(where, `${name}.lengths`, batch.lengths, N);
     expectLength(where, `${name}.items`, batch.items, N * batch.length);
@@ -170,14 +184,18 @@ export function checkTransitionStep(step: TransitionStep, shape: TransitionShape
     }
   }
   if (histories.contextWidth !== C) fail(where, 'histories.contextWidth', String(C), histories.contextWidth);
-  if (C > 0) expectLength(where, 'histories.context', histories.context ?? [], N * C);
+  if (C > 0) expectLength(where, 'histories.context', histories.context, N * C);
   const { actions, rewards, terminated, truncated, logProb, pretrainedLogProb, choices, rows } = step;
   const columns = { actions, rewards, terminated, truncated, logProb, pretrainedLogProb, choices, rows };
   for (const [name, column] of Object.entries(columns)) {
-    if (column !== undefined) expectLength(where, name, column, N);
+    if (column !== undefined || !OPTIONAL.has(name)) expectLength(where, name, column, N);
   }
-  if (!(alpha >= 0 && alpha <= 1)) fail(where, 'alpha', 'a number from 0 to 1', alpha);
-  expectLength(where, 'candidates', step.candidates ?? [], N * K);
+  for (const [name, column] of Object.entries({ rewards, logProb, pretrainedLogProb })) {
+    const wrong = column?.findIndex((value) => Number.isNaN(value)) ?? -1;
+    if (wrong >= 0) fail(where, `${name}[${wrong}]`, 'a number', column?.[wrong]);
+  }
+  checkNumber(where, 'alpha', alpha, { low: 0, high: 1 });
+  if (K > 0 || step.candidates !== undefined) expectLength(where, 'candidates', step.candidates, N * K);
   for (let lane = 0; lane < N; lane++) {
     const choice = choices?.[lane] ?? -1;
     if (!(choice >= -1 && choice <= K)) fail(where, `choices[${lane}]`, `-1 to ${K}`, choice);
@@ -189,14 +207,21 @@ export function checkTransitionStep(step: TransitionStep, shape: TransitionShape
   }
 }
 
+const OPTIONAL: ReadonlySet<string> = new Set(['pretrainedLogProb', 'choices', 'rows']);
+
+function isNumbers(value: unknown): value is Float64Array {
+  return ArrayBuffer.isView(value) && 'length' in value && typeof (value as Float64Array)[0] !== 'bigint';
+}
+
 function fail(where: string, argument: string, wanted: string, got: unknown): never {
-  throw new InvalidArgumentError(`${where}: expected \`${argument}\` to be ${wanted}, got ${String(got)}`, {
+  throw new InvalidArgumentError(`${where}: expected \`${argument}\` to be ${wanted}, got ${describeValue(got)}`, {
     argument,
     wanted,
     got,
   });
 }
 
-function expectLength(where: string, argument: string, array: { readonly length: number }, length: number): void {
+function expectLength(where: string, argument: string, array: unknown, length: number): void {
+  if (!isNumbers(array)) fail(where, argument, `a typed array of length ${length}`, array);
   if (array.length !== length) fail(where, argument, `of length ${length}`, array.length);
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError, InvalidDataError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { Catalog, type Item } from './catalog.js';
@@ -98,6 +99,7 @@ export interface CoatData {
  */
 export function parseCoat(files: CoatFiles, options: CoatOptions = {}): CoatData {
   const { attributes, sources } = checkOptions(coatOptions, options, 'parseCoat');
+  checkObject('parseCoat', 'files', files);
   const source = (file: keyof CoatFiles): string => sources[file] ?? COAT_FILES[file];
   for (const file of Object.keys(COAT_FILES) as (keyof CoatFiles)[]) {
     const text: unknown = files[file];

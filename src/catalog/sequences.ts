@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { InvalidArgumentError } from '../foundation/errors.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
-import type { Catalog } from './catalog.js';
+import { Catalog } from './catalog.js';
 
 const sequencesOptions = z.strictObject({
   itemCount: z.int().min(1),
@@ -97,6 +97,9 @@ export class Sequences {
     options: { readonly itemCount: number; readonly users?: readonly string[] },
   ): Sequences {
     const { itemCount, users } = checkOptions(sequencesOptions, options, 'Sequences.from');
+    if (lists === null || typeof lists !== 'object' || typeof lists[Symbol.iterator] !== 'function') {
+      throw refusal('lists', 'an iterable of lists of item indices', lists, `got ${describeValue(lists)}`);
+    }
     const all = Array.from(lists);
     const offsets = new Int32Array(all.length + 1);
     for (const [i, list] of all.entries()) {
@@ -112,7 +115,12 @@ export class Sequences {
       for (let t = 0; t < list.length; t++) {
         const item = list[t];
         if (!Number.isInteger(item) || (item as number) < 0 || (item as number) >= itemCount) {
-          throw refusal(`lists[${i}][${t}]`, `an item index from 0 to ${itemCount - 1}`, item, `got ${String(item)}`);
+          throw refusal(
+            `lists[${i}][${t}]`,
+            `an item index from 0 to ${itemCount - 1}`,
+            item,
+            `got ${describeValue(item)}`,
+          );
         }
         items[start + t] = item as number;
       }
@@ -128,7 +136,11 @@ export class Sequences {
    * @throws {InvalidArgumentError} when the parts are of catalogues of different size, or only some have users.
    */
   static concat(parts: readonly Sequences[]): Sequences {
-    const [first] = parts;
+    if (!Array.isArray(parts)) throw refusal('parts', 'an array of Sequences', parts, `got ${describeValue(parts)}`);
+    for (const [p, part] of (parts as readonly unknown[]).entries()) {
+      if (!(part instanceof Sequences)) throw refusal(`parts[${p}]`, 'Sequences', part, `got ${describeValue(part)}`);
+    }
+    const [first] = parts as readonly Sequences[];
     if (first === undefined) throw refusal('parts', 'at least one', parts, 'got none');
     const offsets = new Int32Array(parts.reduce((n, part) => n + part.count, 0) + 1);
     const items = new Int32Array(parts.reduce((n, part) => n + part.items.length, 0));
@@ -156,7 +168,7 @@ export class Sequences {
    */
   sequence(i: number): Int32Array {
     if (!Number.isInteger(i) || i < 0 || i >= this.count) {
-      throw refusal('i', `a sequence from 0 to ${this.count - 1}`, i, `got ${i}`);
+      throw refusal('i', `a sequence from 0 to ${this.count - 1}`, i, `got ${describeValue(i)}`);
     }
     return this.items.subarray(this.offsets[i], this.offsets[i + 1]);
   }
@@ -186,6 +198,9 @@ export class Sequences {
 
   /** The numbers of the paper's Table 2 and the spread of lengths. With a catalogue its attribute names are told too. */
   statistics(catalog?: Catalog): SequenceStatistics {
+    if (catalog !== undefined && !(catalog instanceof Catalog)) {
+      throw refusal('catalog', 'a Catalog', catalog, `got ${describeValue(catalog)}`);
+    }
     const lengths = new Int32Array(this.count);
     for (let i = 0; i < this.count; i++) lengths[i] = (this.offsets[i + 1] as number) - (this.offsets[i] as number);
     lengths.sort();

@@ -1,3 +1,4 @@
+import { argumentError } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 
 /** A row of a {@link TextIndex}: the terms of one text, in ascending order, and their weights; the weights have unit norm. */
@@ -59,6 +60,9 @@ export class TextIndex {
   /** @param tokens - the terms of each text, already cut, repeats included. */
   constructor(tokens: { readonly tokens: readonly (readonly string[])[] });
   constructor(from: readonly string[] | { readonly tokens: readonly (readonly string[])[] }) {
+    if (typeof from !== 'object' || from === null || !('tokens' in from || Array.isArray(from))) {
+      throw argumentError('TextIndex', 'texts', 'an array of strings', from);
+    }
     const lists = 'tokens' in from ? from.tokens : from.map(checkedWords);
     const numbers = new Map<string, number>();
     const rows: Map<number, number>[] = [];

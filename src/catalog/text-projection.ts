@@ -39,6 +39,11 @@ export class TextProjection {
     fail: (message: string) => CheckpointError,
   ): TextProjection {
     const { attributes, vocabulary, width, arrays } = saved;
+    for (const [name, list] of Object.entries({ vocabulary, attributes })) {
+      if (!Array.isArray(list) || !list.every((entry) => typeof entry === 'string')) {
+        throw fail(`expected \`${name}\` to be a list of texts`);
+      }
+    }
     const V = vocabulary.length;
     if (new Set(vocabulary).size !== V) throw fail('expected the terms of `vocabulary` to differ');
     const { idf, components } = arrays;
@@ -53,7 +58,7 @@ export class TextProjection {
     const { data, shape } = components;
     if (
       !(data instanceof Float32Array) ||
-      shape[0] !== V ||
+      shape?.[0] !== V ||
       data.length !== V * width ||
       !data.every(Number.isFinite)
     ) {

@@ -30,7 +30,8 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
     session?.clearProgress();
     // commander has printed its message already.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    if (io.signal.aborted) {
+    // Any other error while stopping, such as a checkpoint that could not be written, is a failure: nothing was kept.
+    if (io.signal.aborted && error === io.signal.reason) {
       const goOn = session?.stateFolder;
       io.stderr.write(
         goOn === undefined
@@ -39,7 +40,9 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
       );
       return 130;
     }
-    io.stderr.write(describeError(error, session, io.isVerbose || argv.includes('--verbose')));
+    // Nor is it the kept state's fault then.
+    const blamed = io.signal.aborted ? undefined : session;
+    io.stderr.write(describeError(error, blamed, io.isVerbose || argv.includes('--verbose')));
     return 1;
   }
 }

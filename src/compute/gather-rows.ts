@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { argumentError } from '../foundation/arguments.js';
 
 /**
  * Rows of a table, differentiable on every backend: use it in place of `tf.gather`, whose gradient is unusably slow on
@@ -9,6 +10,11 @@ import * as tf from '@tensorflow/tfjs';
  * @returns `[M, D]`.
  */
 export function gatherRows(table: tf.Tensor2D, indices: tf.Tensor1D): tf.Tensor2D {
+  if (!(table instanceof tf.Tensor) || table.rank !== 2)
+    throw argumentError('gatherRows', 'table', 'a tensor [A, E]', table);
+  if (!(indices instanceof tf.Tensor) || indices.rank !== 1 || indices.dtype !== 'int32') {
+    throw argumentError('gatherRows', 'indices', 'an int32 tensor [N]', indices);
+  }
   const shape = table.shape;
   const gather = tf.customGrad((x, save) => {
     // Saved, since the caller's tidy may dispose of the indices before the gradient runs.

@@ -1,4 +1,9 @@
+import { argumentError, checkNumber, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
+import { describeValue } from '../foundation/options.js';
+
+/** Most entries of a batch: what fits one typed array everywhere. */
+const MAX_ENTRIES = 2 ** 30;
 
 /**
  * What a policy sees of B users: their histories as item indices, left-aligned and padded, and optionally a context
@@ -39,6 +44,13 @@ export function historyBatch(
   histories: readonly (readonly number[] | Int32Array)[],
   options: HistoryBatchOptions = {},
 ): HistoryBatch {
+  if (!Array.isArray(histories)) throw argumentError('historyBatch', 'histories', 'an array of histories', histories);
+  checkObject('historyBatch', 'options', options);
+  for (let row = 0; row < histories.length; row++) {
+    const history: unknown = histories[row];
+    if (Array.isArray(history) || history instanceof Int32Array) continue;
+    throw argumentError('historyBatch', `histories[${row}]`, 'an array of item indices', history);
+  }
   if (histories.length === 0) {
     throw new InvalidArgumentError('Expected `histories` to hold at least one history, got none', {
       argument: 'histories',
@@ -48,13 +60,7 @@ export function historyBatch(
   }
   const longest = histories.reduce((most, history) => Math.max(most, history.length), 0);
   const length = options.length ?? longest;
-  if (!Number.isInteger(length) || length < 0) {
-    throw new InvalidArgumentError(`Expected \`length\` to be a whole number of at least 0, got ${length}`, {
-      argument: 'length',
-      wanted: 'a whole number >= 0',
-      got: length,
-    });
-  }
+  checkNumber('historyBatch', 'length', length, { low: 0, high: MAX_ENTRIES / histories.length, integer: true });
   const size = histories.length;
   const items = new Int32Array(size * length).fill(-1);
   const lengths = new Int32Array(size);
@@ -66,7 +72,7 @@ export function historyBatch(
       const item = history[skipped + column];
       if (item === undefined || !Number.isInteger(item) || item < 0) {
         throw new InvalidArgumentError(
-          `Expected history ${row} to hold item indices, whole numbers of at least 0, got ${item} at place ${skipped + column}`,
+          `Expected history ${row} to hold item indices, whole numbers of at least 0, got ${describeValue(item)} at place ${skipped + column}`,
           { argument: `histories[${row}][${skipped + column}]`, wanted: 'an item index', got: item },
         );
       }
@@ -82,6 +88,11 @@ function packContext(
   context: readonly (readonly number[])[],
   size: number,
 ): { context?: Float32Array; contextWidth: number } {
+  if (!Array.isArray(context)) throw argumentError('historyBatch', 'context', 'an array of rows', context);
+  for (let row = 0; row < context.length; row++) {
+    const values: unknown = context[row];
+    if (!Array.isArray(values)) throw argumentError('historyBatch', `context[${row}]`, 'an array of numbers', values);
+  }
   if (context.length !== size) {
     throw new InvalidArgumentError(
       `Expected \`context\` to hold one row for each of the ${size} histories, got ${context.length}`,
@@ -105,7 +116,7 @@ function packContext(
     for (const [column, value] of values.entries()) {
       if (!Number.isFinite(value)) {
         throw new InvalidArgumentError(
-          `Expected \`context\` to be finite, got ${value} in row ${row}, column ${column}`,
+          `Expected \`context\` to be finite, got ${describeValue(value)} in row ${row}, column ${column}`,
           {
             argument: `context[${row}][${column}]`,
             wanted: 'a finite number',
@@ -131,9 +142,10 @@ export function checkHistoryBatch(
   batch: HistoryBatch,
   shape: { readonly itemCount: number; readonly contextWidth: number },
 ): void {
+  checkObject('checkHistoryBatch', 'batch', batch, [], 'a HistoryBatch');
   const { size, length, items, lengths } = batch;
   const fail = (argument: string, wanted: string, got: unknown): never => {
-    throw new InvalidArgumentError(`Expected \`batch.${argument}\` to be ${wanted}, got ${String(got)}`, {
+    throw new InvalidArgumentError(`Expected \`batch.${argument}\` to be ${wanted}, got ${describeValue(got)}`, {
       argument: `batch.${argument}`,
       wanted,
       got,
@@ -157,15 +169,18 @@ export function checkHistoryBatch(
       }
     }
   }
+  if (!Number.isInteger(batch.contextWidth) || batch.contextWidth < 0) {
+    fail('contextWidth', 'a whole number of at least 0', batch.contextWidth);
+  }
   if (batch.contextWidth !== shape.contextWidth) {
     fail('contextWidth', `${shape.contextWidth}, the width the model was made for`, batch.contextWidth);
   }
   if (shape.contextWidth === 0) return;
   const { context } = batch;
-  if (context === undefined || context.length < size * shape.contextWidth) {
+  if (!(context instanceof Float32Array) || context.length < size * shape.contextWidth) {
     throw new InvalidArgumentError(
-      `Expected \`batch.context\` to hold ${size} rows of width ${shape.contextWidth}, got ${context === undefined ? 'none' : `length ${context.length}`}`,
-      { argument: 'batch.context', wanted: `${size} rows of width ${shape.contextWidth}`, got: context?.length },
+      `Expected \`batch.context\` to hold ${size} rows of width ${shape.contextWidth}, got ${describeValue(context)}`,
+      { argument: 'batch.context', wanted: `${size} rows of width ${shape.contextWidth}`, got: context },
     );
   }
 }

@@ -1,4 +1,6 @@
+import { argumentError, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
+import { describeValue } from '../foundation/options.js';
 import type { HistoryBatch } from './history-batch.js';
 
 /** Items that may not be chosen, applied before the softmax. All parts are joined. */
@@ -23,7 +25,13 @@ export interface Mask {
  */
 export function excludedItems(mask: Mask | undefined, batch: HistoryBatch, itemCount: number): Uint8Array | undefined {
   if (mask === undefined) return undefined;
+  checkObject('mask', 'mask', mask);
   const { noRepeat = false, exclude, excludeRows } = mask;
+  if (typeof noRepeat !== 'boolean') throw argumentError('mask', 'mask.noRepeat', 'true or false', noRepeat);
+  if (exclude !== undefined && !isList(exclude)) throw argumentError('mask', 'mask.exclude', 'an Int32Array', exclude);
+  if (excludeRows !== undefined && !Array.isArray(excludeRows)) {
+    throw argumentError('mask', 'mask.excludeRows', 'an array with a list for each row', excludeRows);
+  }
   if (excludeRows !== undefined && excludeRows.length !== batch.size) {
     throw new InvalidArgumentError(
       `Expected \`mask.excludeRows\` to hold one list for each of the ${batch.size} rows, got ${excludeRows.length}`,
@@ -45,7 +53,9 @@ export function excludedItems(mask: Mask | undefined, batch: HistoryBatch, itemC
       const end = start + (batch.lengths[row] as number);
       for (let at = start; at < end; at++) excluded[offset + (batch.items[at] as number)] = 1;
     }
-    for (const item of excludeRows?.[row] ?? []) {
+    const ofRow: unknown = excludeRows?.[row] ?? [];
+    if (!isList(ofRow)) throw argumentError('mask', `mask.excludeRows[${row}]`, 'a list of item indices', ofRow);
+    for (const item of ofRow) {
       checkItem(item, itemCount, `mask.excludeRows[${row}]`);
       excluded[offset + item] = 1;
     }
@@ -59,10 +69,14 @@ export function excludedItems(mask: Mask | undefined, batch: HistoryBatch, itemC
   return excluded;
 }
 
+function isList(value: unknown): value is Int32Array | readonly number[] {
+  return Array.isArray(value) || value instanceof Int32Array;
+}
+
 function checkItem(item: number, itemCount: number, argument: string): void {
   if (Number.isInteger(item) && item >= 0 && item < itemCount) return;
   throw new InvalidArgumentError(
-    `Expected \`${argument}\` to hold item indices from 0 to ${itemCount - 1}, got ${item}`,
+    `Expected \`${argument}\` to hold item indices from 0 to ${itemCount - 1}, got ${describeValue(item)}`,
     {
       argument,
       wanted: `an item index from 0 to ${itemCount - 1}`,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { argumentError, checkNumber, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import type { Rng } from '../foundation/rng.js';
@@ -45,6 +46,9 @@ export interface ModelSpec {
   /** Width of the hidden layer of V(s); 0 makes it linear. Ignored unless `critic` is `'state'`. */
   readonly valueHidden: number;
 }
+
+/** Most values of one parameter: 1 GiB. */
+const MAX_PARAMETER = 2 ** 28;
 
 const isArray = (value: unknown): value is Float32Array => value instanceof Float32Array;
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
@@ -171,7 +175,15 @@ export function initParameters(spec: ModelSpec, rng: Rng): ParameterStore {
  * @param deviation - standard deviation, >= 0.
  */
 export function normalParameter(rng: Rng, shape: readonly number[], deviation: number): NamedParameter {
-  const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+  checkObject('normalParameter', 'rng', rng, ['normal'], 'an Rng');
+  if (!Array.isArray(shape)) throw argumentError('normalParameter', 'shape', 'an array of sizes', shape);
+  for (let axis = 0; axis < shape.length; axis++) {
+    checkNumber('normalParameter', `shape[${axis}]`, shape[axis], { low: 0, integer: true });
+  }
+  checkNumber('normalParameter', 'deviation', deviation, { low: 0 });
+  const size = shape.reduce<number>((product, dimension) => product * dimension, 1);
+  checkNumber('normalParameter', 'shape, multiplied', size, { low: 0, high: MAX_PARAMETER, integer: true });
+  const data = new Float32Array(size);
   for (let i = 0; i < data.length; i++) data[i] = deviation * rng.normal();
   return { shape, data };
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import type { ParameterStore } from './parameter-store.js';
 
 /** What one optimiser step did. */
@@ -73,11 +73,14 @@ export class Adam {
   /** @throws {InvalidArgumentError} when it is not a finite number of at least 0. */
   set learningRate(value: number) {
     if (!(Number.isFinite(value) && value >= 0)) {
-      throw new InvalidArgumentError(`Expected \`learningRate\` to be a finite number of at least 0, got ${value}`, {
-        argument: 'learningRate',
-        wanted: 'a finite number >= 0',
-        got: value,
-      });
+      throw new InvalidArgumentError(
+        `Expected \`learningRate\` to be a finite number of at least 0, got ${describeValue(value)}`,
+        {
+          argument: 'learningRate',
+          wanted: 'a finite number >= 0',
+          got: value,
+        },
+      );
     }
     this.#learningRate = value;
   }
@@ -150,6 +153,7 @@ export class Adam {
    * @throws {CheckpointError} when it is not such a state; nothing is changed then.
    */
   load(arrays: NamedArrays, source: string): void {
+    checkArrays(arrays, source);
     const updates = arrays['adam/updates']?.data[0];
     const learningRate = arrays['adam/learningRate']?.data[0];
     if (updates === undefined || !Number.isInteger(updates) || updates < 0) {
@@ -169,6 +173,10 @@ export class Adam {
         throw new CheckpointError(`${source}: expected both moments of '${name}' as float32 arrays of one size`, {
           source,
         });
+      }
+      // Seconds are means of squares.
+      if (!first.every(Number.isFinite) || !second.every((value) => Number.isFinite(value) && value >= 0)) {
+        throw new CheckpointError(`${source}: expected both moments of '${name}' to be finite`, { source });
       }
       moments.set(name, { first: first.slice(), second: second.slice() });
     }
@@ -210,4 +218,15 @@ function sumOfSquares(values: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += (values[i] as number) ** 2;
   return sum;
+}
+
+/** @throws {CheckpointError} when these are no named arrays. */
+function checkArrays(arrays: NamedArrays, source: string): void {
+  const isArrays = typeof arrays === 'object' && arrays !== null;
+  if (
+    isArrays &&
+    Object.values<unknown>(arrays).every((array) => ArrayBuffer.isView((array as NamedArray | null)?.data))
+  )
+    return;
+  throw new CheckpointError(`${source}: expected named arrays, got ${describeValue(arrays)}`, { source });
 }

@@ -1,6 +1,9 @@
+import { argumentError, checkObject } from '../foundation/arguments.js';
 import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
+import { describeValue } from '../foundation/options.js';
 import { sha256Hex } from '../foundation/sha256.js';
+import type { NamedParameter } from './state-encoder.js';
 
 /** One named array of parameters with its gradient. */
 export interface Parameter {
@@ -54,8 +57,19 @@ export class ParameterStore {
       readonly [name: string, parameter: { readonly shape: readonly number[]; readonly data: Float32Array }]
     >,
   ) {
-    for (const [name, { shape, data }] of parameters) {
-      const wanted = shape.reduce((product, dimension) => product * dimension, 1);
+    if (typeof parameters !== 'object' || parameters === null || typeof parameters[Symbol.iterator] !== 'function') {
+      throw argumentError('ParameterStore', 'parameters', 'an iterable of [name, parameter]', parameters);
+    }
+    for (const entry of parameters) {
+      const [name, parameter] = Array.isArray(entry) ? (entry as readonly [string, NamedParameter]) : [];
+      if (typeof name !== 'string')
+        throw argumentError('ParameterStore', 'parameters', 'an iterable of [name, parameter]', entry);
+      checkObject('ParameterStore', name, parameter);
+      const { shape, data } = parameter as NamedParameter;
+      if (!isShape(shape)) {
+        throw argumentError('ParameterStore', `${name}.shape`, 'an array of sizes', shape);
+      }
+      const wanted = (shape as readonly number[]).reduce((product, dimension) => product * dimension, 1);
       if (!(data instanceof Float32Array) || data.length !== wanted) {
         throw new InvalidArgumentError(
           `Expected parameter '${name}' [${shape}] to be a Float32Array of ${wanted} values, got ${data?.length}`,
@@ -106,11 +120,14 @@ export class ParameterStore {
   get(name: string): Parameter {
     const parameter = this.#parameters.get(name);
     if (parameter === undefined) {
-      throw new InvalidArgumentError(`Expected the name of a parameter (${this.names.join(', ')}), got '${name}'`, {
-        argument: 'name',
-        wanted: 'the name of a parameter',
-        got: name,
-      });
+      throw new InvalidArgumentError(
+        `Expected the name of a parameter (${this.names.join(', ')}), got ${describeValue(name)}`,
+        {
+          argument: 'name',
+          wanted: 'the name of a parameter',
+          got: name,
+        },
+      );
     }
     return parameter;
   }
@@ -138,6 +155,7 @@ export class ParameterStore {
    * @throws {InvalidArgumentError} when no parameter has such a name.
    */
   freeze(prefix: string, frozen = true): void {
+    if (typeof prefix !== 'string') throw argumentError('ParameterStore.freeze', 'prefix', 'a string', prefix);
     let count = 0;
     for (const [name, parameter] of this.#parameters) {
       if (!name.startsWith(prefix)) continue;
@@ -175,8 +193,9 @@ export class ParameterStore {
    * @throws {InvalidArgumentError} when names or shapes differ, or the rate is not from 0 to 1; nothing is changed then.
    */
   averageFrom(other: ParameterStore, rate: number): void {
-    if (!(rate >= 0 && rate <= 1)) {
-      throw new InvalidArgumentError(`Expected \`rate\` to be from 0 to 1, got ${rate}`, {
+    if (!(other instanceof ParameterStore)) throw argumentError('ParameterStore', 'other', 'a ParameterStore', other);
+    if (typeof rate !== 'number' || !(rate >= 0 && rate <= 1)) {
+      throw new InvalidArgumentError(`Expected \`rate\` to be from 0 to 1, got ${describeValue(rate)}`, {
         argument: 'rate',
         wanted: '0..1',
         got: rate,
@@ -217,6 +236,10 @@ export class ParameterStore {
    * @throws {CheckpointError} when they are not; nothing is changed then.
    */
   loadNamedArrays(arrays: NamedArrays, source: string): void {
+    const isArrays = typeof arrays === 'object' && arrays !== null;
+    if (!isArrays || !Object.values<unknown>(arrays).every((array) => isShape((array as NamedArray | null)?.shape))) {
+      throw new CheckpointError(`${source}: expected named arrays, got ${describeValue(arrays)}`, { source });
+    }
     const shapes = new Map(Object.entries(arrays).map(([name, { shape }]) => [name, shape]));
     const difference = describeDifference(this.#shapes(), shapes);
     if (difference !== undefined) {
@@ -281,4 +304,8 @@ function describeDifference(
   }
   for (const name of got.keys()) if (!wanted.has(name)) return `'${name}' is not one of them`;
   return undefined;
+}
+
+function isShape(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && Array.from(value).every((size) => Number.isSafeInteger(size) && size >= 0);
 }

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { checkNumber, checkObject } from '../foundation/arguments.js';
 import { DisposedError, InvalidArgumentError } from '../foundation/errors.js';
 import { requireBackend } from './backend.js';
 import { Categorical } from './categorical.js';
@@ -131,13 +132,7 @@ export class ReferenceKernels implements Kernels {
   }
 
   topK(batch: HistoryBatch, k: number, options: ScoreOptions = {}): TopItems {
-    if (!Number.isInteger(k) || k < 1) {
-      throw new InvalidArgumentError(`Expected \`k\` to be a whole number of at least 1, got ${k}`, {
-        argument: 'k',
-        wanted: 'a whole number >= 1',
-        got: k,
-      });
-    }
+    checkNumber('topK', 'k', k, { low: 1, high: this.spec.itemCount, integer: true });
     return this.#categorical(batch, options).categorical.topK(k);
   }
 
@@ -309,6 +304,7 @@ function sizeOf(name: Output, call: ScoringCall, want: Want): number {
 }
 
 function checkCotangents(cotangents: Cotangents, call: ScoringCall, want: Want): void {
+  checkObject('backward', 'cotangents', cotangents);
   for (const [name, cotangent] of Object.entries(cotangents)) {
     if (cotangent === undefined) continue;
     const output = OUTPUTS.find((known) => known === name && known !== 'maxScore');

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from '../foundation/errors.js';
+import { describeValue } from '../foundation/options.js';
 import { checkHistoryBatch, type HistoryBatch } from './history-batch.js';
 import type { Head, ScoreOptions, Want } from './kernels.js';
 import { excludedItems } from './mask.js';
@@ -59,7 +60,7 @@ export function scoringCall(
   const { temperature = 1, dropoutSeed } = options;
   if (!(Number.isFinite(temperature) && temperature > 0)) {
     throw new InvalidArgumentError(
-      `Expected \`temperature\` to be a finite number greater than 0, got ${temperature}`,
+      `Expected \`temperature\` to be a finite number greater than 0, got ${describeValue(temperature)}`,
       {
         argument: 'temperature',
         wanted: 'a finite number > 0',
@@ -68,11 +69,14 @@ export function scoringCall(
     );
   }
   if (dropoutSeed !== undefined && !(Number.isSafeInteger(dropoutSeed) && dropoutSeed >= 0)) {
-    throw new InvalidArgumentError(`Expected \`dropoutSeed\` to be a whole number of at least 0, got ${dropoutSeed}`, {
-      argument: 'dropoutSeed',
-      wanted: 'a whole number >= 0',
-      got: dropoutSeed,
-    });
+    throw new InvalidArgumentError(
+      `Expected \`dropoutSeed\` to be a whole number of at least 0, got ${describeValue(dropoutSeed)}`,
+      {
+        argument: 'dropoutSeed',
+        wanted: 'a whole number >= 0',
+        got: dropoutSeed,
+      },
+    );
   }
   return {
     size: batch.size,
@@ -87,7 +91,7 @@ export function scoringCall(
 
 function checkKeys(value: object, known: readonly string[], argument: string): void {
   if (typeof value !== 'object' || value === null) {
-    throw new InvalidArgumentError(`Expected \`${argument}\` to be an object, got ${String(value)}`, {
+    throw new InvalidArgumentError(`Expected \`${argument}\` to be an object, got ${describeValue(value)}`, {
       argument,
       got: value,
     });
@@ -134,6 +138,7 @@ function planesOf(spec: ModelSpec, batch: HistoryBatch): Float32Array | undefine
   return planes;
 }
 
+const SCORES_OF_KEYS = ['head', 'items', 'width'];
 const WANT_KEYS = ['logProbOf', 'scoresOf', 'maxScore', 'expectedScore', 'entropy', 'value'];
 
 /**
@@ -181,10 +186,11 @@ export function checkWant(spec: ModelSpec, call: ScoringCall, want: Want): Want 
     }
   }
   if (scoresOf !== undefined) {
+    checkKeys(scoresOf, SCORES_OF_KEYS, 'want.scoresOf');
     checkHead(spec, scoresOf.head, 'want.scoresOf.head');
     if (!Number.isInteger(scoresOf.width) || scoresOf.width < 1) {
       throw new InvalidArgumentError(
-        `Expected \`want.scoresOf.width\` to be a whole number of at least 1, got ${scoresOf.width}`,
+        `Expected \`want.scoresOf.width\` to be a whole number of at least 1, got ${describeValue(scoresOf.width)}`,
         {
           argument: 'want.scoresOf.width',
           wanted: 'a whole number >= 1',
@@ -205,7 +211,7 @@ export function checkWant(spec: ModelSpec, call: ScoringCall, want: Want): Want 
 function checkHead(spec: ModelSpec, head: Head, argument: string): void {
   if (head === 'actor' || (head === 'critic' && spec.critic === 'action')) return;
   if (head !== 'critic') {
-    throw new InvalidArgumentError(`Expected \`${argument}\` to be 'actor' or 'critic', got ${String(head)}`, {
+    throw new InvalidArgumentError(`Expected \`${argument}\` to be 'actor' or 'critic', got ${describeValue(head)}`, {
       argument,
       wanted: "'actor' or 'critic'",
       got: head,
@@ -224,7 +230,7 @@ function checkHead(spec: ModelSpec, head: Head, argument: string): void {
 function checkItems(items: Int32Array, count: number, last: number, argument: string): void {
   if (!(items instanceof Int32Array) || items.length !== count) {
     throw new InvalidArgumentError(
-      `Expected \`${argument}\` to be an Int32Array of ${count} items, got length ${items?.length}`,
+      `Expected \`${argument}\` to be an Int32Array of ${count} items, got ${describeValue(items)}`,
       {
         argument,
         wanted: `an Int32Array of ${count}`,

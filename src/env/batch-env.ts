@@ -1,7 +1,9 @@
 import type { Catalog } from '../catalog/catalog.js';
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { argumentError, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
+import { describeValue } from '../foundation/options.js';
 
 /** A value, or a promise of it. */
 export type MaybePromise<T> = T | PromiseLike<T>;
@@ -86,6 +88,7 @@ export function isBatchEnv(value: unknown): value is BatchEnv {
  * @throws {InvalidArgumentError} as {@link BatchEnv.reset} says.
  */
 export function checkReset(name: string, size: number, options: BatchReset): void {
+  checkObject(`${name}.reset`, 'options', options);
   const { seed, rows } = options;
   if (seed !== undefined && rows !== undefined) {
     throw new InvalidArgumentError(
@@ -96,10 +99,13 @@ export function checkReset(name: string, size: number, options: BatchReset): voi
     );
   }
   if (seed !== undefined && !Number.isSafeInteger(seed)) {
-    throw new InvalidArgumentError(`${name}.reset: expected \`seed\` to be an integer, got ${String(seed)}`, {
+    throw new InvalidArgumentError(`${name}.reset: expected \`seed\` to be an integer, got ${describeValue(seed)}`, {
       argument: 'seed',
       got: seed,
     });
+  }
+  if (rows !== undefined && !(rows instanceof Uint8Array)) {
+    throw argumentError(`${name}.reset`, 'rows', 'a Uint8Array with one flag for each lane', rows);
   }
   if (rows !== undefined && rows.length !== size) {
     throw new InvalidArgumentError(

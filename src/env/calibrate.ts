@@ -1,3 +1,4 @@
+import { checkNumber, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { sigmoidReward } from './reward-model.js';
 
@@ -36,7 +37,11 @@ const ROUNDS = 40;
  * @throws {InvalidArgumentError} when no (a, b) gives the target: the logits are all alike, or not finite.
  */
 export function calibrate(logits: Float32Array, itemCount: number, target: CalibrationTarget): Calibration {
+  checkObject('calibrate', 'target', target);
   const { mean, best, bestCount = 1 } = target;
+  checkNumber('calibrate', 'target.mean', mean);
+  checkNumber('calibrate', 'target.best', best);
+  checkNumber('calibrate', 'target.bestCount', bestCount, { low: 1, high: itemCount, integer: true });
   if (!(mean > 0 && mean < best && best < 5)) {
     throw new InvalidArgumentError(`calibrate: expected 0 < mean < best < 5, got mean ${mean} and best ${best}`, {
       argument: 'target',

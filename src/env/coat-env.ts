@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Catalog } from '../catalog/catalog.js';
 import type { CoatData } from '../catalog/coat.js';
 import type { HistoryBatch } from '../compute/history-batch.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
@@ -36,11 +37,36 @@ export interface CoatEnvOptions {
   readonly seed?: number;
 }
 
+const matrix = z.instanceof(Float32Array);
+const count = z.int().min(1);
+
+/** Parsed Coat data, or of the same form: sizes and matrices that fit each other. */
+export const coatDataSchema = z
+  .looseObject({
+    catalog: z.custom<Catalog>((value) => value instanceof Catalog, 'expected a Catalog'),
+    users: count,
+    items: count,
+    train: matrix,
+    trainRatings: z.int().min(0),
+    truth: matrix,
+    userFeatures: matrix,
+    userFeatureWidth: z.int().min(0),
+  })
+  .refine(
+    ({ catalog, users, items, train, truth }) =>
+      catalog.size === items && train.length === users * items && truth.length === users * items,
+    {
+      message: 'expected `data.catalog`, `data.train` and `data.truth` to be of `data.users` x `data.items`',
+    },
+  )
+  .refine(({ users, userFeatures, userFeatureWidth }) => userFeatures.length === users * userFeatureWidth, {
+    message: 'expected `data.userFeatures` to be of `data.users` x `data.userFeatureWidth`',
+  })
+  .refine(({ truth }) => truth.every(Number.isFinite), { message: 'expected `data.truth` to be finite numbers' })
+  .transform((data) => data as unknown as CoatData);
+
 const schema = z.strictObject({
-  data: z.custom<CoatData>(
-    (value) => typeof value === 'object' && value !== null && 'truth' in value,
-    'expected parsed Coat data',
-  ),
+  data: coatDataSchema,
   reward: z.instanceof(Float32Array).optional(),
   window: z.enum(['legacy', 'correct', 'none']).default('correct'),
   users: z.instanceof(Int32Array).optional(),

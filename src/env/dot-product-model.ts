@@ -1,6 +1,9 @@
-import type { Sequences } from '../catalog/sequences.js';
-import type { HistoryBatch } from '../compute/history-batch.js';
+import { z } from 'zod';
+import { Sequences } from '../catalog/sequences.js';
+import { checkHistoryBatch, type HistoryBatch } from '../compute/history-batch.js';
+import { argumentError, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
+import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import type { LogitModel } from './reward-model.js';
 
@@ -19,6 +22,22 @@ export interface DotProductOptions {
   /** Short name, printed in cards. @default 'dot-product' */
   readonly name?: string;
 }
+
+const modelOptions = z.strictObject({
+  vectors: z.instanceof(Float32Array),
+  width: z.int().min(1),
+  bias: z.instanceof(Float32Array).optional(),
+  window: z.int().min(1).default(10),
+  decay: z.number().positive().max(1).default(0.8),
+  name: z.string().min(1).default('dot-product'),
+});
+
+const vectorOptions = z.strictObject({
+  width: z.int().min(1).default(32),
+  distance: z.int().min(1).max(10_000).default(5),
+  rounds: z.int().min(1).max(1000).default(6),
+  seed: z.int().default(0),
+});
 
 /**
  * The plainest sequential model: the state is the decayed mean of the latest items' vectors, an item's logit its dot product with
@@ -39,9 +58,16 @@ export class DotProductModel implements LogitModel {
 
   /** Borrows the arrays. @throws {InvalidArgumentError} when they do not fit together. */
   constructor(options: DotProductOptions) {
-    const { vectors, width, window = 10, decay = 0.8, name = 'dot-product' } = options;
+    const {
+      vectors,
+      width,
+      bias: givenBias,
+      window,
+      decay,
+      name,
+    } = checkOptions(modelOptions, options, 'DotProductModel');
     const itemCount = vectors.length / width;
-    const bias = options.bias ?? new Float32Array(itemCount);
+    const bias = givenBias ?? new Float32Array(Math.floor(itemCount));
     if (!Number.isInteger(itemCount) || itemCount < 1 || bias.length !== itemCount) {
       throw new InvalidArgumentError(
         `DotProductModel: expected \`vectors\` [A, ${width}] and \`bias\` [A], got ${vectors.length} and ${bias.length} values`,
@@ -51,11 +77,12 @@ export class DotProductModel implements LogitModel {
         },
       );
     }
-    if (!(decay > 0 && decay <= 1) || !Number.isInteger(window) || window < 1) {
-      throw new InvalidArgumentError(
-        `DotProductModel: expected \`decay\` in (0, 1] and \`window\` >= 1, got ${decay} and ${window}`,
-        { argument: 'decay', got: decay },
-      );
+    for (const [argument, array] of [
+      ['vectors', vectors],
+      ['bias', bias],
+    ] as const) {
+      const wrong = array.findIndex((value) => !Number.isFinite(value));
+      if (wrong >= 0) throw argumentError('DotProductModel', `${argument}[${wrong}]`, 'a finite number', array[wrong]);
     }
     this.name = name;
     this.itemCount = itemCount;
@@ -69,6 +96,7 @@ export class DotProductModel implements LogitModel {
 
   /** One logit a row. */
   score(histories: HistoryBatch, actions: Int32Array, out: Float32Array): Float32Array {
+    checkScoring(histories, actions, out, this.itemCount);
     for (let row = 0; row < actions.length; row++) {
       const item = actions[row] as number;
       if (item < 0) continue;
@@ -80,6 +108,7 @@ export class DotProductModel implements LogitModel {
 
   /** Every item's logit in every row, `[B, A]`. */
   scoreAll(histories: HistoryBatch, out: Float32Array): Float32Array {
+    checkScoring(histories, undefined, out, this.itemCount);
     const { itemCount, width } = this;
     const vectors = this.#vectors;
     const bias = this.#bias;
@@ -136,12 +165,14 @@ export interface CoOccurrenceOptions {
  * Item vectors of unit length (zero for an item without neighbours), `[A, width]`: the leading directions of the positive
  * pointwise mutual information of items that occur near each other, found by subspace iteration.
  *
- * @throws {InvalidArgumentError} when `width` exceeds the number of items.
+ * @throws {InvalidArgumentError} for an option out of range, or when `width` exceeds the number of items.
  */
 export function coOccurrenceVectors(sequences: Sequences, options: CoOccurrenceOptions = {}): Float32Array {
-  const { width = 32, distance = 5, rounds = 6, seed = 0 } = options;
+  const { width, distance, rounds, seed } = checkOptions(vectorOptions, options, 'coOccurrenceVectors');
+  if (!(sequences instanceof Sequences))
+    throw argumentError('coOccurrenceVectors', 'sequences', 'Sequences', sequences);
   const A = sequences.catalogSize;
-  if (!(Number.isInteger(width) && width >= 1 && width <= A)) {
+  if (width > A) {
     throw new InvalidArgumentError(
       `coOccurrenceVectors: expected \`width\` to be an integer from 1 to ${A}, got ${width}`,
       { argument: 'width', got: width },
@@ -155,6 +186,22 @@ export function coOccurrenceVectors(sequences: Sequences, options: CoOccurrenceO
     orthonormalise(basis, A, width);
   }
   return unitRows(multiply(matrix, basis, width), width);
+}
+
+/** Once a call, not once an item: planners call this often. */
+function checkScoring(histories: HistoryBatch, actions: Int32Array | undefined, out: Float32Array, A: number): void {
+  const where = 'DotProductModel';
+  checkObject(where, 'histories', histories, [], 'a HistoryBatch');
+  checkHistoryBatch(histories, { itemCount: A, contextWidth: histories.contextWidth });
+  const B = histories.size;
+  const wanted = actions === undefined ? B * A : B;
+  if (!(out instanceof Float32Array) || out.length < wanted)
+    throw argumentError(where, 'out', `a Float32Array of ${wanted}`, out);
+  if (actions === undefined) return;
+  if (!(actions instanceof Int32Array) || actions.length > B)
+    throw argumentError(where, 'actions', `an Int32Array of ${B}`, actions);
+  const wrong = actions.findIndex((item) => item >= A);
+  if (wrong >= 0) throw argumentError(where, `actions[${wrong}]`, `an item below ${A}`, actions[wrong]);
 }
 
 interface SparseRows {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import type { Catalog, ItemId } from '../catalog/catalog.js';
+import { Catalog, type ItemId } from '../catalog/catalog.js';
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { checkNumber } from '../foundation/arguments.js';
 import { IalpError, InvalidArgumentError, InvalidDataError } from '../foundation/errors.js';
 import { checkOptions, describeValue } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
@@ -39,7 +40,7 @@ export interface Env {
   readonly maxEpisodeSteps?: number;
   /** Length of the `context` that `reset` gives. @default 0 */
   readonly contextWidth?: number;
-  /** Whether items of the history must not be shown again; the library then masks them. @default false */
+  /** Whether items of the history must not be shown again; the library then masks them, and truncates an episode that has shown them all. @default false */
   readonly noRepeat?: boolean;
   /**
    * Starts an episode.
@@ -73,6 +74,8 @@ const schema = z.strictObject({
 });
 
 const DEFAULT_CAP = 1000;
+/** Most history entries of all lanes together. */
+const MAX_ENTRIES = 2 ** 30;
 
 /**
  * Plays users' own environments in B lanes, one {@link Env} a lane, and checks what they return.
@@ -111,7 +114,7 @@ function environments(given: Env | readonly Env[] | ((lane: number) => Env), siz
       env === null ||
       typeof env.reset !== 'function' ||
       typeof env.step !== 'function' ||
-      typeof env.catalog?.size !== 'number'
+      !(env.catalog instanceof Catalog)
     ) {
       throw new InvalidArgumentError(
         `liftEnv: expected environment ${lane} to have \`catalog\`, \`reset\` and \`step\``,
@@ -128,7 +131,7 @@ function environments(given: Env | readonly Env[] | ((lane: number) => Env), siz
     for (const field of ['maxEpisodeSteps', 'contextWidth', 'noRepeat'] as const) {
       if (env[field] !== first[field]) {
         throw new InvalidArgumentError(
-          `liftEnv: expected all environments to have the same \`${field}\`, got ${String(first[field])} in lane 0 and ${String(env[field])} in lane ${lane}`,
+          `liftEnv: expected all environments to have the same \`${field}\`, got ${describeValue(first[field])} in lane 0 and ${describeValue(env[field])} in lane ${lane}`,
           {
             argument: `envs[${lane}].${field}`,
             got: env[field],
@@ -189,7 +192,10 @@ class LiftedEnv implements BatchEnv {
         "liftEnv: the environment's `maxEpisodeSteps`",
       );
     this.historyCapacity = options.startCapacity + this.maxEpisodeSteps;
-    this.noRepeat = first.noRepeat ?? false;
+    checkNumber('liftEnv', 'size x (startCapacity + maxEpisodeSteps)', size * this.historyCapacity, {
+      high: MAX_ENTRIES,
+    });
+    this.noRepeat = checkOptions(z.boolean(), first.noRepeat ?? false, "liftEnv: the environment's `noRepeat`");
     this.#histories = new EpisodeHistories({ size, capacity: this.historyCapacity, contextWidth: this.contextWidth });
     this.#episodes = new Int32Array(size).fill(-1);
     this.#steps = new Int32Array(size);
@@ -273,6 +279,7 @@ class LiftedEnv implements BatchEnv {
     const seed = this.#root.fork(`lane/${lane}/episode/${episode}`).nonZeroSeed();
     const start = await this.#call(lane, 'reset', (env) => env.reset({ seed }));
     this.#setHistory(lane, start.history);
+    if (this.#isUsedUp(lane)) this.#bad(lane, 'history', 'such that an item is left to show', 'the whole catalogue');
     const { context } = start;
     if (context !== undefined || this.contextWidth > 0) this.#setContext(lane, context);
     this.#ended[lane] = 0;
@@ -290,7 +297,8 @@ class LiftedEnv implements BatchEnv {
     this.#steps[lane] = steps;
     this.#outcome.rewards[lane] = reward;
     this.#outcome.terminated[lane] = terminated ? 1 : 0;
-    this.#outcome.truncated[lane] = !terminated && (truncated || steps >= this.maxEpisodeSteps) ? 1 : 0;
+    const isCutOff = truncated || steps >= this.maxEpisodeSteps || this.#isUsedUp(lane);
+    this.#outcome.truncated[lane] = !terminated && isCutOff ? 1 : 0;
     this.#ended[lane] = (this.#outcome.terminated[lane] as number) | (this.#outcome.truncated[lane] as number);
   }
 
@@ -308,6 +316,13 @@ class LiftedEnv implements BatchEnv {
     }
     if (typeof result !== 'object' || result === null) this.#bad(lane, method, `${method}() to give an object`, result);
     return result;
+  }
+
+  /** Whether nothing can be shown next, every item having been shown. */
+  #isUsedUp(lane: number): boolean {
+    const { size } = this.catalog;
+    if (!this.noRepeat || (this.#histories.lengths[lane] as number) < size) return false;
+    return new Set(this.#histories.lane(lane)).size >= size;
   }
 
   #setHistory(lane: number, history: unknown): void {

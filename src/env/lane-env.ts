@@ -1,8 +1,10 @@
 import { z } from 'zod';
-import type { Catalog } from '../catalog/catalog.js';
+import { Catalog } from '../catalog/catalog.js';
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { checkObject } from '../foundation/arguments.js';
 import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
+import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { type BatchEnv, type BatchReset, type BatchStep, checkReset } from './batch-env.js';
 import { type ActionLanes, checkActions } from './check-actions.js';
@@ -48,6 +50,24 @@ export interface LaneEnvOptions {
   readonly contextWidth?: number;
 }
 
+/** Most history entries of all lanes together: what one typed array can hold everywhere. */
+const MAX_ENTRIES = 2 ** 30;
+
+const optionsSchema = z
+  .strictObject({
+    name: z.string().min(1),
+    catalog: z.custom<Catalog>((value) => value instanceof Catalog, 'expected a Catalog'),
+    size: z.int().min(1).max(1_000_000),
+    seed: z.int(),
+    maxEpisodeSteps: z.int().min(1).max(1_000_000),
+    startCapacity: z.int().min(0).max(1_000_000),
+    noRepeat: z.boolean(),
+    contextWidth: z.int().min(0).max(100_000).default(0),
+  })
+  .refine(({ size, maxEpisodeSteps, startCapacity }) => size * (maxEpisodeSteps + startCapacity) <= MAX_ENTRIES, {
+    message: 'expected `size` x (`startCapacity` + `maxEpisodeSteps`) to be at most 2^30: lower one of them',
+  });
+
 const stateSchema = z.strictObject({
   format: z.literal('ialp-env/1'),
   name: z.string(),
@@ -92,9 +112,15 @@ export class LaneEnv<R extends EpisodeRules = EpisodeRules> implements BatchEnv 
   #seed: number;
   #root: Rng;
 
-  /** Builds the lanes; the first `reset` starts their episodes. */
+  /**
+   * Builds the lanes; the first `reset` starts their episodes.
+   *
+   * @throws {InvalidArgumentError} for an option out of range, or more steps without repeats than there are items.
+   */
   constructor(options: LaneEnvOptions, rules: R) {
-    const { name, catalog, size, seed, maxEpisodeSteps, startCapacity, noRepeat, contextWidth = 0 } = options;
+    const checked = checkOptions(optionsSchema, options, 'LaneEnv');
+    checkObject('LaneEnv', 'rules', rules, ['start', 'reward', 'leaves'], 'EpisodeRules');
+    const { name, catalog, size, seed, maxEpisodeSteps, startCapacity, noRepeat, contextWidth } = checked;
     this.name = name;
     this.catalog = catalog;
     this.size = size;

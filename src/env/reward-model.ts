@@ -1,4 +1,5 @@
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { checkNumber, checkObject } from '../foundation/arguments.js';
 
 /** Scores items after histories on a scale of its own: how well an item would go down. A trained click model is one. */
 export interface LogitModel {
@@ -42,8 +43,16 @@ export class SigmoidReward implements RewardModel {
   readonly b: number;
   readonly #model: LogitModel;
 
-  /** Borrows the model. */
+  /**
+   * Borrows the model.
+   *
+   * @throws {InvalidArgumentError} when it is none, or the calibration is not two finite numbers, a above 0.
+   */
   constructor(model: LogitModel, calibration: { readonly a: number; readonly b: number }) {
+    checkObject('SigmoidReward', 'model', model, ['score', 'scoreAll'], 'a LogitModel');
+    checkObject('SigmoidReward', 'calibration', calibration);
+    checkNumber('SigmoidReward', 'calibration.a', calibration.a, { low: Number.MIN_VALUE });
+    checkNumber('SigmoidReward', 'calibration.b', calibration.b);
     this.name = model.name;
     this.itemCount = model.itemCount;
     this.a = calibration.a;

@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import type { Catalog } from '../catalog/catalog.js';
-import type { Sequences } from '../catalog/sequences.js';
+import { Catalog } from '../catalog/catalog.js';
+import { Sequences } from '../catalog/sequences.js';
 import { type HistoryBatch, historyBatch } from '../compute/history-batch.js';
+import { argumentError, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
@@ -36,13 +37,25 @@ export interface SequenceEnvOptions {
   readonly name?: string;
 }
 
-const instance = <T>(method: string, what: string) =>
-  z.custom<T>((value) => typeof value === 'object' && value !== null && method in value, `expected ${what}`);
+const scored = z.custom<RewardModel>(
+  (value) =>
+    ['score', 'scoreAll'].every(
+      (name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function',
+    ),
+  'expected a RewardModel',
+);
+const ofSequences = z.custom<Sequences>((value) => value instanceof Sequences, 'expected Sequences');
+const calibrateOptions = z.strictObject({
+  sequences: ofSequences,
+  target: z.custom<CalibrationTarget>((value) => typeof value === 'object' && value !== null, 'a target'),
+  states: z.int().min(1).max(1_000_000).default(256),
+  seed: z.int().default(0),
+});
 
 const schema = z.strictObject({
-  catalog: instance<Catalog>('attributeCodes', 'a Catalog'),
-  sequences: instance<Sequences>('offsets', 'Sequences'),
-  rewardModel: instance<RewardModel>('scoreAll', 'a RewardModel'),
+  catalog: z.custom<Catalog>((value) => value instanceof Catalog, 'expected a Catalog'),
+  sequences: ofSequences,
+  rewardModel: scored,
   codes: z.instanceof(Int32Array),
   rule: temperRuleSchema.optional(),
   maxEpisodeSteps: z.int().min(1).max(10_000).default(20),
@@ -136,10 +149,15 @@ export interface CalibrateRewardOptions {
 
 /**
  * Calibrates a model on the states that random agents meet: a first item and 0 to 4 random items more.
- * @throws {InvalidArgumentError} when the target cannot be reached.
+ * @throws {InvalidArgumentError} for options out of range, or a target that cannot be reached.
  */
 export function calibrateReward(model: LogitModel, options: CalibrateRewardOptions): Calibration {
-  const { sequences, target, states = 256, seed = 0 } = options;
+  checkObject('calibrateReward', 'model', model, ['scoreAll'], 'a LogitModel');
+  const { sequences, target, states, seed } = checkOptions(calibrateOptions, options, 'calibrateReward');
+  if (sequences.catalogSize !== model.itemCount || sequences.count === 0) {
+    const got = `${sequences.count} of ${sequences.catalogSize} items`;
+    throw argumentError('calibrateReward', 'sequences', `sequences of ${model.itemCount} items`, got);
+  }
   const histories = randomStates(sequences, { states, seed });
   return calibrate(model.scoreAll(histories, new Float32Array(states * model.itemCount)), model.itemCount, target);
 }

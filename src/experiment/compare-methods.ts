@@ -18,7 +18,7 @@ import { type CardRow, worldCard } from '../world/card.js';
 import { type World, worldStarts } from '../world/world.js';
 import { Measurements } from './measurements.js';
 import type { ReportCurve } from './report.js';
-import type { Method, RunRow } from './result-schema.js';
+import type { Method, RowAlgorithm, RunRow } from './result-schema.js';
 
 /** What {@link compareMethods} is told as it goes. */
 export interface ComparisonProgress {
@@ -46,7 +46,7 @@ export interface ComparisonOptions {
   readonly calls: number;
   /** Simulated users' beginnings. */
   readonly starts: number;
-  /** How it pre-trains. */
+  /** How it pre-trains. @default 'list' */
   readonly pretrainAlgorithm?: PretrainAlgorithm;
   /** How it learns online, every method alike. */
   readonly algorithm: AdaptAlgorithm;
@@ -163,7 +163,7 @@ async function measureSeed(
   seed: number,
   report: Report,
 ): Promise<number[]> {
-  const { world, steps, lanes, calls, algorithm, alpha } = options;
+  const { world, steps, lanes, calls, algorithm, alpha, pretrainAlgorithm = 'list' } = options;
   const fused: number[] = [];
   const hooks = (method: Piece) => ({
     // A stop while a policy is measured falls back to the checkpoint before: one every epoch, so that little is repeated.
@@ -189,25 +189,30 @@ async function measureSeed(
   const pretrained = async (method: 'ialp' | 'ialpShuffledOracle', oracle: PreferenceOracle) => {
     const began = Date.now();
     const agent = new ActorCritic(options.agent(seed));
-    const result = await pretrain({
-      agent,
-      oracle,
-      starts,
-      budget: { calls },
-      seed,
-      ...hooks(method),
-      ...(options.pretrainAlgorithm ? { algorithm: options.pretrainAlgorithm } : {}),
-    });
-    fused.push(result.fusedShare);
-    const at = {
-      ...still,
-      updates: result.updates,
-      oracleCalls: result.oracleCalls,
-      algorithm: 'list' as const,
-      began,
-    };
-    await measurements.measure(method, agent, at);
-    return { agent, at };
+    try {
+      const result = await pretrain({
+        agent,
+        oracle,
+        starts,
+        budget: { calls },
+        seed,
+        algorithm: pretrainAlgorithm,
+        ...hooks(method),
+      });
+      fused.push(result.fusedShare);
+      const at = {
+        ...still,
+        updates: result.updates,
+        oracleCalls: result.oracleCalls,
+        algorithm: nameOf(pretrainAlgorithm),
+        began,
+      };
+      await measurements.measure(method, agent, at);
+      return { agent, at };
+    } catch (error) {
+      agent.dispose();
+      throw error;
+    }
   };
   const { agent: given, at: pretraining } = await pretrained('ialp', options.oracle(seed));
   using theta = given;
@@ -236,7 +241,7 @@ async function measureSeed(
           steps: mark,
           updates: before.updates + updates,
           oracleCalls: before.oracleCalls,
-          algorithm: typeof algorithm === 'string' ? algorithm : algorithm.name,
+          algorithm: nameOf(algorithm),
           began,
         });
       },
@@ -252,6 +257,11 @@ async function measureSeed(
   report('mixture');
   await online('mixture', theta);
   return fused;
+}
+
+/** The algorithm as rows name it, with settings or without. */
+function nameOf<N extends RowAlgorithm>(algorithm: N | { readonly name: N }): N {
+  return typeof algorithm === 'string' ? algorithm : algorithm.name;
 }
 
 /** All that the numbers depend on beside the world: kept measurements of another comparison are refused. */

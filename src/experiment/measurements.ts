@@ -108,14 +108,21 @@ export class Measurements {
         throw new InvalidDataError('not a measurement', { source: KEY, line: i + 2, cause: parsed.error });
       return parsed.data;
     });
-    return new Measurements(options, log, measured);
+    // Two of the same would pass for two seeds.
+    const first = new Map(measured.toReversed().map((one) => [keyOf(one), one]));
+    return new Measurements(
+      options,
+      log,
+      measured.filter((one) => first.get(keyOf(one)) === one),
+    );
   }
 
-  /** Plays whole episodes with a policy, sampled and argmax; a measurement that is on record is not made again. */
+  /** Plays whole episodes with a policy, sampled and argmax; a mode that is on record, were it alone, is not measured again. */
   async measure(method: Method, policy: Policy, at: MeasuredAt): Promise<void> {
-    if (this.has(method, at)) return;
+    const missing = this.#missing(method, at);
+    if (missing.length === 0) return;
     // Chance has no most probable item: breaking the tie of all by index would measure the order of the catalogue.
-    const modes: readonly Mode[] = policy instanceof RandomPolicy ? ['sampled'] : MODES;
+    const modes: readonly Mode[] = policy instanceof RandomPolicy ? ['sampled'] : missing;
     const { world, split, episodes, temperature = 1, signal } = this.#options;
     const rows = await evaluate({
       policies: { [method]: policy },
@@ -129,7 +136,7 @@ export class Measurements {
     const { began, ...facts } = at;
     const sha256 = await weightsHash(policy);
     const wallSeconds = (Date.now() - began) / 1000;
-    for (const mode of MODES) {
+    for (const mode of missing) {
       const row = rows.find((one) => one.mode === mode) ?? (rows[0] as EvaluationRow);
       const { return: total, returnLow, returnHigh, length, lengthLow, lengthHigh, coverage } = row;
       const spread = { return: total, returnLow, returnHigh, length, lengthLow, lengthHigh, coverage };
@@ -141,10 +148,7 @@ export class Measurements {
 
   /** Whether a method was measured at these steps, in both modes. */
   has(method: Method, at: Pick<MeasuredAt, 'seed' | 'steps'>): boolean {
-    const found = this.#measured.filter(
-      (one) => one.method === method && one.seed === at.seed && one.steps === at.steps,
-    );
-    return found.length >= MODES.length;
+    return this.#missing(method, at).length === 0;
   }
 
   /** One row for each method, steps and mode, by method in the order first measured: means over seeds. */
@@ -208,6 +212,11 @@ export class Measurements {
       .filter((curve) => curve.points.length > 0);
   }
 
+  #missing(method: Method, { seed, steps }: Pick<MeasuredAt, 'seed' | 'steps'>): Mode[] {
+    const known = new Set(this.#measured.map(keyOf));
+    return MODES.filter((mode) => !known.has(keyOf({ method, mode, steps, seed })));
+  }
+
   #groups(): Measured[][] {
     const by = new Map<string, Measured[]>();
     for (const one of this.#measured) {
@@ -224,6 +233,11 @@ export class Measurements {
       );
     });
   }
+}
+
+/** What a measurement is of: there is one of each. */
+function keyOf({ method, mode, steps, seed }: Pick<Measured, 'method' | 'mode' | 'steps' | 'seed'>): string {
+  return [method, mode, steps, seed].join('/');
 }
 
 /** Names of the fields in which two headers differ, those of `run` without its name before them. */

@@ -70,17 +70,22 @@ function preset(catalog: Catalog, { items, attributes, contextWidth, ...numbers 
     ...numbers,
     attributes,
     agent: ({ seed, algorithm = 'ppo' }) => {
-      // Thousands of texts take seconds: once for all agents of a world.
-      if (items !== 'id') features ??= ItemFeatures.tfidf(catalog);
-      return {
+      const common = {
         catalog,
         encoder: sasRec({ width: 32, blocks: 1, historyLength: HISTORY.historyLength }),
-        items,
-        ...(features ? { features } : {}),
-        historyFeatures: { repeats: HISTORY.repeats, attributes },
         algorithm,
         contextWidth,
         seed,
+      };
+      // The paper's agent has items by id and no history features: the defaults of `algorithm: 'paper'`.
+      if (algorithm === 'paper') return common;
+      // Thousands of texts take seconds: once for all agents of a world.
+      if (items !== 'id') features ??= ItemFeatures.tfidf(catalog);
+      return {
+        ...common,
+        items,
+        ...(features ? { features } : {}),
+        historyFeatures: { repeats: HISTORY.repeats, attributes },
       };
     },
   };

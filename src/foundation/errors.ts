@@ -181,6 +181,8 @@ export interface DivergedFacts {
   readonly loss?: number | undefined;
   /** The gradient's norm there. */
   readonly gradientNorm?: number | undefined;
+  /** The error that first showed it, if another was thrown. */
+  readonly cause?: unknown;
 }
 
 /** Training produced numbers that are not finite, repeatedly, and was stopped. */
@@ -199,7 +201,7 @@ export class DivergedError extends IalpError {
    * @param facts - where.
    */
   constructor(message: string, facts: DivergedFacts) {
-    super(message);
+    super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
     this.step = facts.step;
     this.loss = facts.loss;
     this.gradientNorm = facts.gradientNorm;

@@ -1,4 +1,5 @@
 import alea from 'seedrandom/lib/alea.js';
+import { argumentError } from './arguments.js';
 import { CheckpointError, InvalidArgumentError } from './errors.js';
 import { describeValue } from './options.js';
 
@@ -68,8 +69,12 @@ export class Rng {
    * @param label - names the consumer, e.g. `'init'` or `'lane/3/episode/17'`; `3` and `'3'` are the same label.
    * `fork('a').fork('b')` and `fork('a/b')` are different generators.
    * @returns the generator, at its start.
+   * @throws {InvalidArgumentError} when the label is neither.
    */
   fork(label: string | number): Rng {
+    if (typeof label !== 'string' && typeof label !== 'number') {
+      throw argumentError('Rng.fork', 'label', 'a string or a number', label);
+    }
     return Rng.#at(`${this.#path}/${segment(label)}`);
   }
 
@@ -112,8 +117,11 @@ export class Rng {
    *
    * @param array - changed in place.
    * @returns the same array.
+   * @throws {InvalidArgumentError} when it is none.
    */
   shuffle<A extends Shuffled>(array: A): A {
+    if (!Array.isArray(array) && !ArrayBuffer.isView(array))
+      throw argumentError('Rng.shuffle', 'array', 'an array', array);
     const list = array as unknown[];
     for (let i = list.length - 1; i > 0; i--) {
       const j = Math.floor(this.uniform() * (i + 1));

@@ -116,7 +116,7 @@ function isSchedule(value: unknown): value is Schedule {
 function schedule(json: JsonValue, at: (step: number) => number): Schedule {
   return {
     at(step) {
-      if (!(step >= 0)) {
+      if (typeof step !== 'number' || !(step >= 0)) {
         throw new InvalidArgumentError(`Expected \`step\` to be a number of at least 0, got ${describeValue(step)}`, {
           argument: 'step',
           wanted: 'a number of at least 0',

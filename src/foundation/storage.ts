@@ -1,3 +1,4 @@
+import { argumentError, checkObject } from './arguments.js';
 import { InvalidArgumentError } from './errors.js';
 import { describeValue } from './options.js';
 
@@ -52,6 +53,7 @@ export interface Storage {
   delete(key: string): Promise<void>;
 }
 
+const STORAGE_METHODS = ['get', 'put', 'append', 'list', 'delete'] as const satisfies readonly (keyof Storage)[];
 const MAX_KEY_LENGTH = 200;
 const KEY_SEGMENT = /^[A-Za-z0-9._-]+$/;
 
@@ -149,6 +151,7 @@ export class MemoryStorage implements Storage {
    * @returns the keys.
    */
   async list(prefix = ''): Promise<readonly string[]> {
+    if (typeof prefix !== 'string') throw argumentError('MemoryStorage.list', 'prefix', 'a string', prefix);
     return [...this.#entries.keys()].filter((key) => key.startsWith(prefix)).sort();
   }
 
@@ -194,9 +197,10 @@ export function folderConflict(key: string, other?: string): InvalidArgumentErro
  * @param storage - where the entries really are; borrowed.
  * @param prefix - a key; every key of the result is stored under `prefix/key`.
  * @returns the part. Its keys are shorter by the prefix.
- * @throws {InvalidArgumentError} when the prefix is not a key.
+ * @throws {InvalidArgumentError} when the storage is none or the prefix is not a key.
  */
 export function prefixedStorage(storage: Storage, prefix: string): Storage {
+  checkObject('prefixedStorage', 'storage', storage, STORAGE_METHODS, 'a Storage');
   checkStorageKey(prefix);
   const whole = (key: string): string => {
     checkStorageKey(key);

@@ -1,8 +1,10 @@
 import { z } from 'zod';
-import type { Policy } from '../agent/policy.js';
+import type { ActOptions, Decision, Policy } from '../agent/policy.js';
 import { ensureBackend } from '../compute/backend.js';
+import { type HistoryBatch, selectRows } from '../compute/history-batch.js';
 import { type BatchEnv, isBatchEnv } from '../env/batch-env.js';
 import { type Env, liftEnv } from '../env/env.js';
+import { argumentError } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
@@ -185,8 +187,8 @@ async function playEpisodes(env: BatchEnv, policy: Policy, options: PlayOptions)
     for (let left = counted; left > 0; ) {
       await turns.give();
       signal?.throwIfAborted();
-      const decision = policy.act(env.histories(), { mode, uniforms: rng.uniforms(lanes), mask, temperature });
-      const actions = decision.actions.map((action, b) => (ended[b] ? IDLE : action));
+      const asked: ActOptions = { mode, uniforms: rng.uniforms(lanes), mask, temperature };
+      const actions = actInLiveLanes(policy, env.histories(), ended, asked);
       const { rewards, terminated, truncated } = await env.step(actions);
       for (let b = 0; b < lanes; b++) {
         if (ended[b]) continue;
@@ -204,4 +206,23 @@ async function playEpisodes(env: BatchEnv, policy: Policy, options: PlayOptions)
     }
   }
   return { returns, lengths };
+}
+
+/** Asks for the lanes that have not ended: of the others a policy might be unable to say anything. The uniforms are by lane. */
+function actInLiveLanes(policy: Policy, histories: HistoryBatch, ended: Uint8Array, options: ActOptions): Int32Array {
+  if (!ended.includes(1)) return actionsOf(policy, histories, options);
+  const live = [...ended.keys()].filter((lane) => ended[lane] === 0);
+  const uniforms = Float64Array.from(live, (lane) => options.uniforms[lane] as number);
+  const chosen = actionsOf(policy, selectRows(histories, live), { ...options, uniforms });
+  const actions = new Int32Array(ended.length).fill(IDLE);
+  for (const [i, lane] of live.entries()) actions[lane] = chosen[i] as number;
+  return actions;
+}
+
+/** What a policy does; a policy of the user's own is trusted with nothing. */
+function actionsOf(policy: Policy, histories: HistoryBatch, options: ActOptions): Int32Array {
+  const actions: unknown = (policy.act(histories, options) as Decision | undefined | null)?.actions;
+  if (actions instanceof Int32Array && actions.length === histories.size) return actions;
+  const wanted = `an Int32Array of ${histories.size} items`;
+  throw argumentError('evaluate', `what ${policy.name}.act gives as \`actions\``, wanted, actions);
 }

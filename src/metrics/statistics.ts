@@ -1,3 +1,5 @@
+import { argumentError, checkNumber } from '../foundation/arguments.js';
+
 /** A mean with a two-sided 95 % confidence interval. */
 export interface Interval {
   /** Arithmetic mean. */
@@ -39,8 +41,19 @@ export function standardDeviation(values: ArrayLike<number>): number {
   return Math.sqrt(squares / (values.length - 1));
 }
 
-/** Student's t interval of the mean of independent `values`. */
+/**
+ * Student's t interval of the mean of independent values.
+ *
+ * @param values - one number each, at least one, finite.
+ * @returns the mean and the ends of its 95 % interval.
+ * @throws {InvalidArgumentError} when there is none, or naming the first that is not finite.
+ */
 export function confidenceInterval(values: ArrayLike<number>): Interval {
+  const count: unknown = (values as ArrayLike<number> | null | undefined)?.length;
+  if (typeof values !== 'object' || !Number.isSafeInteger(count) || (count as number) < 1) {
+    throw argumentError('confidenceInterval', 'values', 'at least one number', values);
+  }
+  for (let i = 0; i < values.length; i++) checkNumber('confidenceInterval', `values[${i}]`, values[i]);
   const centre = mean(values);
   if (values.length < 2) return { mean: centre, low: centre, high: centre };
   const half = (studentQuantile(values.length - 1) * standardDeviation(values)) / Math.sqrt(values.length);

@@ -11,6 +11,7 @@ import {
   parseInteractions,
   parseItems,
 } from '../catalog/own-data.js';
+import { argumentError } from '../foundation/arguments.js';
 import { IalpError, InvalidArgumentError, InvalidDataError } from '../foundation/errors.js';
 
 /**
@@ -164,9 +165,5 @@ function isMissing(cause: unknown): boolean {
 
 function checkPath(path: string, where: string, argument: string): void {
   if (typeof path === 'string' && path !== '' && !path.includes('\0')) return;
-  throw new InvalidArgumentError(`${where}: expected \`${argument}\` to be a path, got ${JSON.stringify(path)}`, {
-    argument,
-    wanted: 'a path',
-    got: path,
-  });
+  throw argumentError(where, argument, 'a path', path);
 }

@@ -52,6 +52,8 @@ interface AnswerLogOptions {
   readonly oracleId: string | undefined;
   /** Whether a log that does not exist is begun, which needs `oracleId`; otherwise it is refused. */
   readonly create: boolean;
+  /** Whether recorded answers that could not be read count as unanswered. @default false */
+  readonly retryInvalid?: boolean;
 }
 
 /**
@@ -81,7 +83,7 @@ export class AnswerLog {
    * template or about another catalogue.
    */
   static async open(options: AnswerLogOptions): Promise<AnswerLog> {
-    const { storage, key: source, catalog, oracleId, create } = options;
+    const { storage, key: source, catalog, oracleId, create, retryInvalid = false } = options;
     const catalogHash = await sha256Hex(
       canonicalJson([await catalog.fingerprint(), catalog.scenario, catalog.itemNoun, catalog.behavior]),
     );
@@ -112,9 +114,11 @@ export class AnswerLog {
         const message = `expected \`choice\` to be an item of the catalogue, got ${JSON.stringify(record.choice)}`;
         throw new InvalidDataError(message, { source, line: i + 2, field: 'choice' });
       }
-      // Merged logs may answer twice: the first answer is the one that was used.
-      if (!answers.has(record.key)) answers.set(record.key, record);
+      // Merged logs may answer twice: the first answer is the one that was used, unless it could not be read and was asked again.
+      const before = answers.get(record.key);
+      if (before === undefined || before.kind === 'invalid') answers.set(record.key, record);
     }
+    if (retryInvalid) for (const [key, { kind }] of answers) if (kind === 'invalid') answers.delete(key);
     return new AnswerLog(header.oracle, log, catalog, answers);
   }
 
@@ -182,9 +186,10 @@ function toPreference(record: AnswerRecord, catalog: Catalog): Preference {
 
 /** What of a `Meta` is kept. Numbers that JSON cannot hold are left out, whatever a back-end gave. */
 function metaRecord(meta: Meta | undefined): z.output<typeof metaSchema> | undefined {
-  if (meta === undefined) return undefined;
+  if (typeof meta !== 'object' || meta === null) return undefined;
   const { scores, labelMass, promptHash } = meta;
-  const usable = scores?.every((score) => Number.isFinite(score) || score === Number.NEGATIVE_INFINITY) ?? false;
+  const isScore = (score: unknown) => Number.isFinite(score) || score === Number.NEGATIVE_INFINITY;
+  const usable = Array.isArray(scores) && scores.every(isScore);
   const usage: Record<string, number> = {};
   for (const name of Object.keys(usageSchema.shape) as (keyof Usage)[]) {
     const value = meta.usage?.[name];

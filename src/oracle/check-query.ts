@@ -1,6 +1,8 @@
 import type { Catalog, ItemIndex } from '../catalog/catalog.js';
-import { InvalidArgumentError, OracleError } from '../foundation/errors.js';
+import { argumentError } from '../foundation/arguments.js';
+import { type InvalidArgumentError, OracleError } from '../foundation/errors.js';
 import { canonicalJson } from '../foundation/json.js';
+import { describeValue } from '../foundation/options.js';
 import type { Preference, PreferenceQuery, PreferOptions } from './preference-oracle.js';
 
 /** Most candidates of the label read-out: a..y, and the next letter for None. */
@@ -56,12 +58,7 @@ function checkItems(value: unknown, itemCount: number, path: string, where: stri
 }
 
 function wrong(where: string, argument: string, wanted: string, got: unknown): InvalidArgumentError {
-  const shown = typeof got === 'string' ? JSON.stringify(got.slice(0, 80)) : String(got).slice(0, 80);
-  return new InvalidArgumentError(`${where}: expected \`${argument}\` to be ${wanted}, got ${shown}`, {
-    argument,
-    wanted,
-    got,
-  });
+  return argumentError(where, argument, wanted, got);
 }
 
 /**
@@ -85,11 +82,12 @@ export function checkPreferOptions(options: PreferOptions, where: string): Prefe
 export function checkPreference(query: PreferenceQuery, preference: unknown, oracleId: string): Preference {
   if (typeof preference === 'object' && preference !== null) {
     const answer = preference as Preference;
-    if (answer.kind === 'none' || answer.kind === 'failed') return answer;
+    if (answer.kind === 'none') return answer;
+    if (answer.kind === 'failed' && (answer.error as unknown) instanceof Error) return answer;
     if (answer.kind === 'choice' && query.candidates.includes(answer.choice)) return answer;
     if (answer.kind === 'invalid' && typeof answer.raw === 'string') return answer;
     if (answer.kind === 'choice') {
-      return failed(`oracle ${oracleId} chose item ${String(answer.choice)}, which is not among the candidates`);
+      return failed(`oracle ${oracleId} chose item ${describeValue(answer.choice)}, which is not among the candidates`);
     }
   }
   return failed(`oracle ${oracleId} gave no preference for a query`);

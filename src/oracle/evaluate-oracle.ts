@@ -4,6 +4,7 @@ import { Sequences } from '../catalog/sequences.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
+import { checkPreference } from './check-query.js';
 import { type Preference, type PreferenceOracle, type PreferenceQuery, preferInBatches } from './preference-oracle.js';
 
 /** One held-out question whose answer is known. */
@@ -135,7 +136,9 @@ export async function evaluateOracle(options: EvaluateOracleOptions): Promise<Or
     first.push({ history, candidates: others });
     second.push({ history, candidates: [...others.slice(shift), ...others.slice(0, shift)] });
   }
-  const answers = await preferInBatches(oracle, [...first, ...second], signal === undefined ? {} : { signal });
+  const asked = [...first, ...second];
+  const given = await preferInBatches(oracle, asked, signal === undefined ? {} : { signal });
+  const answers = given.map((answer, i) => checkPreference(asked[i] as PreferenceQuery, answer, oracle.id));
   return summary(oracle.id, lists, first, second, answers);
 }
 
@@ -165,7 +168,7 @@ function summary(
       const place = query.candidates.indexOf(truth);
       asked[place] = (asked[place] as number) + 1;
       if (isHit(answer, truth)) recalled[place] = (recalled[place] as number) + 1;
-      if (answer.meta?.labelMass !== undefined) masses.push(answer.meta.labelMass);
+      if (typeof answer.meta?.labelMass === 'number') masses.push(answer.meta.labelMass);
     }
     const [a, b] = pair.map(decision);
     if (a === undefined || b === undefined) continue;

@@ -1,5 +1,7 @@
 import type { ItemIndex } from '../catalog/catalog.js';
-import type { OracleError } from '../foundation/errors.js';
+import { argumentError, checkNumber, checkObject } from '../foundation/arguments.js';
+import { OracleError } from '../foundation/errors.js';
+import { describeValue } from '../foundation/options.js';
 
 /**
  * One question: a user's history and the candidates shown, aᵏ of the paper (Eq. 2). Items are indices; the oracle holds
@@ -119,22 +121,40 @@ export interface PreferenceOracle {
  * @param queries - any number.
  * @param options - as for `prefer`; `onResult` gets positions in the whole list.
  * @returns one result per query, in query order.
+ * @throws {InvalidArgumentError} for a wrong argument, `maxBatch` of the oracle included.
+ * @throws {OracleError} when the oracle gives another number of answers than it was asked for.
  */
 export async function preferInBatches(
   oracle: PreferenceOracle,
   queries: readonly PreferenceQuery[],
   options: PreferOptions = {},
 ): Promise<readonly Preference[]> {
-  const size = oracle.maxBatch ?? Math.max(1, queries.length);
+  checkObject('preferInBatches', 'oracle', oracle, ['prefer'], 'a PreferenceOracle');
+  checkObject('preferInBatches', 'options', options);
+  if (!Array.isArray(queries)) throw argumentError('preferInBatches', 'queries', 'an array of queries', queries);
+  const { maxBatch } = oracle;
+  if (maxBatch !== undefined) checkNumber('preferInBatches', 'oracle.maxBatch', maxBatch, { low: 1, integer: true });
+  const size = maxBatch ?? Math.max(1, queries.length);
   const results: Preference[] = [];
   const { onResult, signal } = options;
+  if (onResult !== undefined && typeof onResult !== 'function') {
+    throw argumentError('preferInBatches', 'options.onResult', 'a function', onResult);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw argumentError('preferInBatches', 'options.signal', 'an AbortSignal', signal);
+  }
   for (let start = 0; start < queries.length; start += size) {
     signal?.throwIfAborted();
     const batch = await oracle.prefer(queries.slice(start, start + size), {
       ...(signal === undefined ? {} : { signal }),
       ...(onResult === undefined ? {} : { onResult: (i, preference) => onResult(start + i, preference) }),
     });
-    results.push(...batch);
+    if (!Array.isArray(batch) || batch.length !== Math.min(size, queries.length - start)) {
+      const got = Array.isArray(batch) ? `${batch.length}` : describeValue(batch);
+      const wanted = Math.min(size, queries.length - start);
+      throw new OracleError(`${describeValue(oracle.id)}: expected ${wanted} answers to ${wanted} queries, got ${got}`);
+    }
+    for (const answer of batch as readonly Preference[]) results.push(answer);
   }
   return results;
 }

@@ -19,6 +19,8 @@ export interface RecordingOracleOptions {
   readonly storage: Storage;
   /** The record's key in the storage. @default 'answers.jsonl' */
   readonly key?: string;
+  /** Asks questions again whose recorded answer could not be read. Without it they stay unread, so that a resumed run equals an unbroken one. @default false */
+  readonly retryInvalid?: boolean;
 }
 
 /** Where the answers of a {@link RecordingOracle} came from, since it was opened. */
@@ -36,6 +38,7 @@ const schema = z.strictObject({
   catalog: catalogSchema,
   storage: storageSchema,
   key: z.string().min(1).default('answers.jsonl'),
+  retryInvalid: z.boolean().default(false),
 });
 
 /** Resolves to the answer, or to undefined when the one who asked gave up. */
@@ -77,11 +80,11 @@ export class RecordingOracle implements PreferenceOracle {
    * another prompt template or about another catalogue.
    */
   static async open(options: RecordingOracleOptions): Promise<RecordingOracle> {
-    const { oracle, catalog, storage, key } = checkOptions(schema, options, 'RecordingOracle.open');
+    const { oracle, catalog, storage, key, retryInvalid } = checkOptions(schema, options, 'RecordingOracle.open');
     return new RecordingOracle(
       oracle,
       catalog,
-      await AnswerLog.open({ storage, key, catalog, oracleId: oracle.id, create: true }),
+      await AnswerLog.open({ storage, key, catalog, oracleId: oracle.id, create: true, retryInvalid }),
     );
   }
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Catalog, ItemIndex } from '../catalog/catalog.js';
 import { InvalidArgumentError, OracleError } from '../foundation/errors.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { checkPreferOptions, checkQueries, queryKey } from './check-query.js';
 import { catalogSchema } from './option-schemas.js';
@@ -181,8 +181,8 @@ export class SimulatedOracle implements PreferenceOracle {
     const text = (item: ItemIndex): string => this.#texts[item] as string;
     const given = (this.#score as TextScore)(query.history.map(text), candidates.map(text), query.context);
     if (given?.length !== candidates.length) return undefined;
-    const scores = Float64Array.from(given);
-    return scores.every(Number.isFinite) ? scores : undefined;
+    const scores = Array.from(given as ArrayLike<unknown>);
+    return scores.every((score) => Number.isFinite(score)) ? Float64Array.from(scores as number[]) : undefined;
   }
 }
 
@@ -208,11 +208,14 @@ function popularityBonus(counts: ArrayLike<number>, weight: number, belief: numb
       },
     );
   }
-  const logs = Float64Array.from(counts, (count) => Math.log1p(count));
+  const logs = Float64Array.from({ length: A }, (_, i) => {
+    const count: unknown = counts[i];
+    return typeof count === 'number' ? Math.log1p(count) : Number.NaN;
+  });
   const bad = logs.findIndex((log) => !(log >= 0 && Number.isFinite(log)));
   if (bad >= 0) {
     throw new InvalidArgumentError(
-      `SimulatedOracle: expected \`popularity.counts[${bad}]\` to be a number >= 0, got ${String(counts[bad])}`,
+      `SimulatedOracle: expected \`popularity.counts[${bad}]\` to be a number >= 0, got ${describeValue(counts[bad])}`,
       {
         argument: `popularity.counts[${bad}]`,
         wanted: 'a number >= 0',

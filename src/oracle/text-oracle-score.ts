@@ -1,4 +1,5 @@
 import { type SparseVector, TextIndex, words } from '../catalog/text-index.js';
+import { argumentError } from '../foundation/arguments.js';
 
 /**
  * Rates candidates by texts alone, as a user of {@link SimulatedOracle} may bring it.
@@ -28,8 +29,10 @@ const MAX_KEPT = 10_000;
  * exact TF-IDF vectors fitted on `texts`. Scores lie in 0..1; all are 0 for an empty history, since text alone says nothing then.
  *
  * @param texts - the texts that TF-IDF is fitted on, normally `catalog.texts()`.
+ * @throws {InvalidArgumentError} when they, or those asked about later, are no array of strings.
  */
 export function textOracleScore(texts: readonly string[]): TextScore {
+  checkTexts('texts', texts);
   const index = new TextIndex(texts);
   const vectors = new Map<string, SparseVector>();
   for (let i = texts.length - 1; i >= 0; i--) vectors.set(texts[i] as string, index.vector(i));
@@ -45,6 +48,8 @@ export function textOracleScore(texts: readonly string[]): TextScore {
   };
 
   return (history, candidates) => {
+    checkTexts('history', history);
+    checkTexts('candidates', candidates);
     const window = history.slice(-WINDOW).map(vectorOf);
     return Float64Array.from(candidates, (candidate) => {
       const vector = vectorOf(candidate);
@@ -60,6 +65,14 @@ export function textOracleScore(texts: readonly string[]): TextScore {
       return total === 0 ? 0 : 0.5 * best + 0.5 * (sum / total);
     });
   };
+}
+
+function checkTexts(argument: string, texts: readonly string[]): void {
+  const wanted = 'an array of strings';
+  if (!Array.isArray(texts)) throw argumentError('textOracleScore', argument, wanted, texts);
+  for (const [i, text] of (texts as readonly unknown[]).entries()) {
+    if (typeof text !== 'string') throw argumentError('textOracleScore', `${argument}[${i}]`, 'a string', text);
+  }
 }
 
 /** TF-IDF of a text outside the fitted ones; words that those do not hold are left out, as the usual libraries do. */

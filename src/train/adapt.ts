@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import type { ActorCritic } from '../agent/actor-critic.js';
+import { ActorCritic } from '../agent/actor-critic.js';
 import type { AlgorithmName } from '../agent/agent-model.js';
 import type { Algorithm } from '../agent/algorithm.js';
+import type { Exploration } from '../agent/exploration.js';
 import { MixturePolicy } from '../agent/mixture-policy.js';
 import { Ppo, type PpoSettings } from '../agent/ppo.js';
 import { paper, type ReplaySettings, replay } from '../agent/replay-a2c.js';
@@ -57,6 +58,8 @@ export interface AdaptOptions {
   readonly freshCritic?: boolean;
   /** Flattens the learner's policy to this mean entropy in nats, if it is sharper: a saturated policy cannot be fine-tuned. @default no change */
   readonly handoverEntropy?: number;
+  /** How it explores while it learns (paper section 6.4); the probability of what it did is kept exactly. @default categorical, from the policy itself */
+  readonly exploration?: Exploration;
   /** Seed of everything drawn. @default 0 */
   readonly seed?: number;
   /** Steps an epoch lasts (the paper's @e). @default 1000 */
@@ -78,7 +81,10 @@ export interface AdaptOptions {
   }) => unknown;
   /** Told of what is odd but no error. */
   readonly onWarning?: (message: string) => void;
-  /** Stops the run after writing a checkpoint. */
+  /**
+   * Stops the run after writing a checkpoint. Episodes of an environment that cannot save its state are begun anew at every
+   * checkpoint, so there the run goes back to the last one of the beat: choose `checkpointEvery` by what you can lose.
+   */
   readonly signal?: AbortSignal;
 }
 
@@ -91,7 +97,7 @@ export interface AdaptResult extends LoopResult {
 }
 
 const schema = z.strictObject({
-  agent: instance<ActorCritic>((value) => typeof value.recommend === 'function', 'an ActorCritic'),
+  agent: instance<ActorCritic>((value) => value instanceof ActorCritic, 'an ActorCritic'),
   env: instance<BatchEnv | Env>(
     (value) => typeof value.step === 'function' && typeof value.reset === 'function',
     'an Env or a BatchEnv',
@@ -107,6 +113,7 @@ const schema = z.strictObject({
   learnerInit: z.enum(['copy', 'random']).default('copy'),
   freshCritic: z.boolean().default(true),
   handoverEntropy: z.number().positive().optional(),
+  exploration: instance<Exploration>((value) => typeof value.at === 'function', 'an Exploration').optional(),
   seed: z.int().default(0),
   ...hookSchemas,
   checkpointEvery: hookSchemas.checkpointEvery.default(5000),
@@ -136,10 +143,11 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
     });
   }
   const algorithm = adaptAlgorithm((checked.algorithm ?? agent.settings.algorithm) as AdaptAlgorithm);
-  if (algorithm.critic !== undefined && algorithm.critic !== agent.settings.critic) {
+  const wantsOther = algorithm.critic !== undefined && algorithm.critic !== agent.settings.critic;
+  if (wantsOther && !checked.freshCritic) {
     throw new InvalidArgumentError(
-      `adapt: expected an agent with \`critic: '${algorithm.critic}'\` for '${algorithm.name}', got '${agent.settings.critic}'`,
-      { argument: 'algorithm', wanted: algorithm.critic, got: agent.settings.critic },
+      `adapt: expected an agent with \`critic: '${algorithm.critic}'\` for '${algorithm.name}' without \`freshCritic\`, got '${agent.settings.critic}'`,
+      { argument: 'algorithm', wanted: String(algorithm.critic), got: agent.settings.critic },
     );
   }
   const env = isBatchEnv(checked.env) ? checked.env : liftEnv(checked.env);
@@ -161,11 +169,15 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
 
   await ensureBackend();
   const rng = new Rng(seed).fork('adapt');
-  const learner = agent.clone();
+  const learner =
+    wantsOther && algorithm.critic ? agent.withCritic(algorithm.critic, rng.fork('critic')) : agent.clone();
   const policy = isMixture ? new MixturePolicy({ pretrained: agent, learner, alpha: alpha?.at(0) ?? 1 }) : learner;
   try {
     if (isMixture && checked.learnerInit === 'random') learner.resetActor(rng.fork('actor'));
     if (checked.freshCritic) learner.resetCritic(rng.fork('critic'));
+    // Before the softening, which reads the environment's first states: an environment that does not go by its seed alone would
+    // make another run of every resume.
+    const initial = await learner.sha256();
     if (checked.handoverEntropy !== undefined) await softenToEntropy(learner, env, checked.handoverEntropy, seed);
     const buffer = new ReplayBuffer({
       lanes: env.size,
@@ -184,19 +196,27 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
       features: await featuresHash(agent),
       env: { name: env.name, size: env.size, maxEpisodeSteps: env.maxEpisodeSteps, noRepeat: env.noRepeat },
       scheme,
+      handoverEntropy: checked.handoverEntropy ?? null,
+      exploration: checked.exploration?.toJSON() ?? null,
       alpha: alpha?.toJSON() ?? null,
       algorithm: algorithm.toJSON(),
       steps,
       seed,
       // Last: it follows from what stands before, and the first difference is the one that is named.
-      initial: await learner.sha256(),
+      initial,
     };
     const { afterEpoch, ...hooks } = checked;
     const result = await runLoop({
       phase: 'adapt',
       learner,
       algorithm,
-      source: new EnvironmentSource({ env, policy, alpha, seed: rng.fork('env').nonZeroSeed() }),
+      source: new EnvironmentSource({
+        env,
+        policy,
+        alpha,
+        exploration: checked.exploration,
+        seed: rng.fork('env').nonZeroSeed(),
+      }),
       buffer,
       totalSteps: steps,
       stepsPerEpoch: checked.stepsPerEpoch,

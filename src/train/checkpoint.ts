@@ -88,7 +88,7 @@ export class CheckpointFile {
       const differing = firstDifference(checkpoint.identity, identity, '');
       if (differing !== undefined) {
         throw new CheckpointError(
-          `${key}: this checkpoint belongs to a run with another ${differing}; use another folder, or the same options to go on`,
+          `${key}: this checkpoint belongs to a run with another ${differing}; use another folder, or the same options to go on, or delete \`checkpoint/\` to begin anew (recorded answers beside it stay)`,
           { source: key },
         );
       }

@@ -1,5 +1,6 @@
 import type { ActorCritic } from '../agent/actor-critic.js';
-import type { MixtureDecision, MixturePolicy } from '../agent/mixture-policy.js';
+import type { Exploration } from '../agent/exploration.js';
+import { type MixtureDecision, MixturePolicy } from '../agent/mixture-policy.js';
 import type { Decision } from '../agent/policy.js';
 import type { ReplayBuffer } from '../agent/replay-buffer.js';
 import type { HistoryBatch } from '../compute/history-batch.js';
@@ -18,6 +19,7 @@ export class EnvironmentSource implements ExperienceSource {
   readonly #env: BatchEnv;
   readonly #policy: ActorCritic | MixturePolicy;
   readonly #alpha: Schedule | undefined;
+  readonly #exploration: Exploration | undefined;
   readonly #seed: number;
   readonly #returns: Float64Array;
   readonly #lengths: Int32Array;
@@ -29,11 +31,13 @@ export class EnvironmentSource implements ExperienceSource {
     readonly env: BatchEnv;
     readonly policy: ActorCritic | MixturePolicy;
     readonly alpha?: Schedule | undefined;
+    readonly exploration?: Exploration | undefined;
     readonly seed: number;
   }) {
     this.#env = options.env;
     this.#policy = options.policy;
     this.#alpha = options.alpha;
+    this.#exploration = options.exploration;
     this.#seed = options.seed;
     this.#returns = new Float64Array(options.env.size);
     this.#lengths = new Int32Array(options.env.size);
@@ -58,17 +62,14 @@ export class EnvironmentSource implements ExperienceSource {
     const env = this.#env;
     const lanes = env.size;
     const policy = this.#policy;
-    if (this.#alpha && 'alpha' in policy) policy.alpha = this.#alpha.at(steps);
+    if (this.#alpha && policy instanceof MixturePolicy) policy.alpha = this.#alpha.at(steps);
     const histories = snapshot(env.histories());
-    const decision: Decision & Partial<MixtureDecision> = policy.act(histories, {
-      mode: 'sampled',
-      uniforms: rng.uniforms(lanes),
-      mask: this.mask,
-    });
-    const { actions, logProb, pretrainedLogProb, alpha } = decision;
+    const actor = this.#exploration?.at(policy, steps) ?? policy;
+    const decision = actor.act(histories, { mode: 'sampled', uniforms: rng.uniforms(lanes), mask: this.mask });
+    const { actions, logProb } = decision;
+    const shares = policy instanceof MixturePolicy ? sharesOf(policy, histories, decision, this.mask) : {};
     this.#isWhole = false;
     const { rewards, terminated, truncated } = await env.step(actions);
-    const shares = pretrainedLogProb && alpha !== undefined ? { pretrainedLogProb, alpha } : {};
     buffer.add({
       histories,
       actions,
@@ -132,4 +133,15 @@ function snapshot(live: HistoryBatch): HistoryBatch {
     lengths: live.lengths.slice(),
     ...(live.context ? { context: live.context.slice() } : {}),
   };
+}
+
+/** What Eq. 15 needs of a mixture's action; an exploring view of it says what it did, not the frozen arm's share. */
+function sharesOf(
+  policy: MixturePolicy,
+  histories: HistoryBatch,
+  decision: Decision & Partial<MixtureDecision>,
+  mask: Mask,
+) {
+  const { actions, pretrainedLogProb = policy.pretrained.logProbOf(histories, actions, { mask }) } = decision;
+  return { pretrainedLogProb, alpha: policy.alpha };
 }

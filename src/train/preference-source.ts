@@ -5,6 +5,7 @@ import type { Mask } from '../compute/mask.js';
 import { CheckpointError, OracleError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
 import { Rng } from '../foundation/rng.js';
+import { checkPreference } from '../oracle/check-query.js';
 import {
   type Preference,
   type PreferenceOracle,
@@ -182,18 +183,18 @@ export class PreferenceSource implements ExperienceSource {
         rewards,
       })),
       episodes: this.#episodes,
-      recent: [...this.#recent],
     };
   }
 
   restoreState(state: JsonValue): void {
-    const saved = state as unknown as { readonly lanes: Lane[]; readonly episodes: number; readonly recent: boolean[] };
+    const saved = state as unknown as { readonly lanes: Lane[]; readonly episodes: number };
     if (saved.lanes.length !== this.#lanes.length) {
       throw new CheckpointError(`checkpoint: expected ${this.#lanes.length} lanes, got ${saved.lanes.length}`);
     }
     for (const [b, lane] of saved.lanes.entries()) Object.assign(this.#lanes[b] as Lane, lane);
     this.#episodes = saved.episodes;
-    this.#recent = [...saved.recent];
+    // Judged anew by each process: an oracle that was mended in between must get its chance.
+    this.#recent = [];
   }
 
   async restart(): Promise<void> {
@@ -253,8 +254,8 @@ export class PreferenceSource implements ExperienceSource {
       throw new OracleError(`${this.#oracle.id}: expected ${queries.length} answers, got ${answers.length}`);
     }
     for (const [b, answer] of answers.entries()) {
-      if (answer.kind !== 'choice' || queries[b]?.candidates.includes(answer.choice)) continue;
-      throw new OracleError(`${this.#oracle.id}: answered with item ${answer.choice}, which is not a candidate`);
+      const checked = checkPreference(queries[b] as PreferenceQuery, answer, this.#oracle.id);
+      if (checked !== answer && checked.kind === 'failed') throw checked.error;
     }
   }
 
@@ -285,7 +286,7 @@ export class PreferenceSource implements ExperienceSource {
     if (recent.length >= JUDGED_AT_LEAST && rate > this.#maxUnusable) {
       const sample = answers.find((answer) => answer.kind === 'invalid');
       throw new OracleError(
-        `${this.#oracle.id}: ${(100 * rate).toFixed(0)} % of the last ${recent.length} answers could not be used, more than \`maxInvalidRate\` ${this.#maxUnusable}`,
+        `${this.#oracle.id}: ${(100 * rate).toFixed(0)} % of the last ${recent.length} answers could not be used, more than \`maxInvalidRate\` ${this.#maxUnusable}; once the oracle is mended, go on with \`retryInvalid: true\`, which asks those questions again`,
         sample?.kind === 'invalid' ? { answer: sample.raw } : {},
       );
     }

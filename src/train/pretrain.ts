@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { ActorCritic } from '../agent/actor-critic.js';
+import { ActorCritic } from '../agent/actor-critic.js';
 import type { Algorithm } from '../agent/algorithm.js';
 import { type ListSettings, listDistillation } from '../agent/list-distillation.js';
 import { paper, type ReplaySettings } from '../agent/replay-a2c.js';
@@ -92,6 +92,8 @@ export interface PretrainOptions {
   readonly lanes?: number;
   /** Share of unusable answers among the last 200 that ends the run. @default 0.05 */
   readonly maxInvalidRate?: number;
+  /** Asks questions again whose answer on record could not be read: for a run that `maxInvalidRate` ended, once the oracle is mended. @default false */
+  readonly retryInvalid?: boolean;
   /** Seed of everything drawn. @default 0 */
   readonly seed?: number;
   /** Where answers and checkpoints go; run again with the same storage and options and the run goes on. @default nowhere */
@@ -136,8 +138,11 @@ const startSchema = z.union([
 const share = z.number().min(0).max(1);
 
 const schema = z.strictObject({
-  agent: instance<ActorCritic>((value) => typeof value.recommend === 'function', 'an ActorCritic'),
-  oracle: instance<PreferenceOracle>((value) => typeof value.prefer === 'function', 'a PreferenceOracle').optional(),
+  agent: instance<ActorCritic>((value) => value instanceof ActorCritic, 'an ActorCritic'),
+  oracle: instance<PreferenceOracle>(
+    (value) => typeof value.prefer === 'function' && typeof value.id === 'string',
+    'a PreferenceOracle: an object with `id` and `prefer`',
+  ).optional(),
   answers: z
     .array(
       z.strictObject({
@@ -161,6 +166,7 @@ const schema = z.strictObject({
   temperature: z.number().positive().max(100).optional(),
   lanes: z.int().min(1).max(65_536).default(32),
   maxInvalidRate: share.default(0.05),
+  retryInvalid: z.boolean().default(false),
   seed: z.int().default(0),
   ...hookSchemas,
   checkpointEvery: hookSchemas.checkpointEvery.default(500),
@@ -196,8 +202,18 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
   const recording =
     checked.oracle &&
     storage &&
-    (await RecordingOracle.open({ oracle: checked.oracle, catalog: agent.catalog, storage }));
+    (await RecordingOracle.open({
+      oracle: checked.oracle,
+      catalog: agent.catalog,
+      storage,
+      retryInvalid: checked.retryInvalid,
+    }));
   const oracle = recording ?? checked.oracle;
+  if (recording?.id.startsWith('llm:custom')) {
+    checked.onWarning?.(
+      'The oracle was given no `model`: its recorded answers cannot be told from those of another model. Name it, as in `new LlmOracle({ model: "my-model@1", … })`',
+    );
+  }
   const starts = indexStarts(agent, checked.starts ?? agent.catalog.ids().map((id) => [id]));
   const answers = checked.answers && indexAnswers(agent, checked.answers);
   const totalSteps = answers?.length ?? planSteps(checked, starts.length);

@@ -108,6 +108,8 @@ export interface LoopResult extends TrainingCounts {
 /** So many updates in a row that are not finite end a run. */
 const SKIPS_ALLOWED = 3;
 const PROGRESS_MS = 1000;
+/** Where updates go on after the last step, a checkpoint is written after so many. */
+const UPDATES_A_CHECKPOINT = 250;
 /** The paper's curves show the mean of the latest 20 episodes. */
 const RECENT_EPISODES = 20;
 
@@ -116,6 +118,7 @@ type Counters = { -readonly [K in keyof TrainingCounts]: number } & {
   iterations: number;
   sinceUpdate: number;
   skipsInRow: number;
+  fusedUpdates: number;
 };
 
 /**
@@ -140,6 +143,7 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     iterations: 0,
     sinceUpdate: 0,
     skipsInRow: 0,
+    fusedUpdates: 0,
   };
   let rngs = { act: rng.fork('act'), learn: rng.fork('learn') };
   const kernels = learner.kernels.kind;
@@ -165,10 +169,15 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     else await source.restart(counters.steps);
   } else await source.start();
   const beganAt = counters.steps;
-  let lastCheckpoint = counters.steps;
+  let last = { ...counters };
 
   const save = async (): Promise<void> => {
-    if (!files) return;
+    if (!files) {
+      // With or without a storage the beat is the same, hence the weights.
+      if (!source.isSaved) await source.restart(counters.steps);
+      last = { ...counters };
+      return;
+    }
     const state = source.saveState();
     const bytes = await files.save({
       step: counters.steps,
@@ -183,7 +192,7 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
       },
       arrays: collectArrays(run),
     });
-    lastCheckpoint = counters.steps;
+    last = { ...counters };
     if (state === undefined) await source.restart(counters.steps);
     hooks.events?.emit('checkpointEnd', { phase, step: counters.steps, bytes });
   };
@@ -210,28 +219,35 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
       totalSteps,
       calls: counters.oracleCalls,
       elapsedSeconds,
-      etaSeconds: (elapsedSeconds * (totalSteps - counters.steps)) / (counters.steps - beganAt),
+      etaSeconds:
+        counters.steps > beganAt
+          ? (elapsedSeconds * (totalSteps - counters.steps)) / (counters.steps - beganAt)
+          : Number.NaN,
       recentReturn: average('return'),
       recentLength: average('length'),
     });
   };
 
-  const turns = new Turns();
-  while (counters.steps < totalSteps) {
-    await turns.give();
-    if (hooks.signal?.aborted) {
-      // A source that cannot save its episodes must not be checkpointed off the beat: it would restart them where an unbroken run does not.
-      if (counters.steps > lastCheckpoint && source.saveState() !== undefined) await save();
-      hooks.signal.throwIfAborted();
-    }
+  /** An abort or a failed step keeps what was done, unless the source would have to restart its episodes off the beat. */
+  const keep = async (): Promise<void> => {
+    if (files && counters.iterations > last.iterations && source.saveState() !== undefined) await save();
+  };
+  const attempted = (): number => counters.updates + counters.skipped;
+  // Nothing can be learned from an empty buffer: where no answer was usable, nothing is owed.
+  const owed = (): number =>
+    buffer.size === 0
+      ? 0
+      : (algorithm.updatesDue?.(Math.min(counters.steps, totalSteps), totalSteps) ?? 0) - attempted();
+
+  const collect = async (): Promise<void> => {
     const before = rngs.act.state();
     const done = await source.step({ buffer, rng: rngs.act, steps: counters.steps }).catch(async (error: unknown) => {
       // A step that failed added nothing: with its draws taken back, the checkpoint is that of the moment before it.
       rngs.act = Rng.fromState(before);
-      if (counters.steps > lastCheckpoint && source.saveState() !== undefined) await save();
+      refuseBrokenWeights(run, counters, error);
+      await keep();
       throw error;
     });
-    counters.iterations++;
     counters.steps += done.steps;
     counters.sinceUpdate += done.steps;
     counters.oracleCalls += done.oracleCalls;
@@ -240,23 +256,39 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
       curve.push({ step: counters.steps, return: episode.return, length: episode.length });
       hooks.events?.emit('episodeEnd', { phase, step: counters.steps, ...episode });
     }
-    const isEnd = counters.steps >= totalSteps;
-    if (counters.iterations % algorithm.rolloutSteps === 0 || (isEnd && buffer.rolloutLength > 0))
+  };
+
+  const turns = new Turns();
+  while (counters.steps < totalSteps || owed() > 0) {
+    await turns.give();
+    if (hooks.signal?.aborted) {
+      await keep();
+      hooks.signal.throwIfAborted();
+    }
+    if (counters.steps < totalSteps) await collect();
+    counters.iterations++;
+    const isCollected = counters.steps >= totalSteps;
+    if (counters.iterations % algorithm.rolloutSteps === 0 || (isCollected && buffer.rolloutLength > 0)) {
       learn(run, counters, rngs.learn);
+    }
     while (counters.steps >= (counters.epoch + 1) * run.stepsPerEpoch) {
       counters.epoch++;
       hooks.events?.emit('epochEnd', { phase, step: counters.steps, epoch: counters.epoch });
       await hooks.afterEpoch?.({ epoch: counters.epoch, steps: counters.steps, updates: counters.updates });
     }
+    const isEnd = isCollected && owed() <= 0;
+    const isBeat =
+      counters.steps - last.steps >= hooks.checkpointEvery ||
+      (isCollected && attempted() - last.updates - last.skipped >= UPDATES_A_CHECKPOINT);
     // Only right after an update: a rollout is never split by a restart.
-    if (counters.sinceUpdate === 0 && (isEnd || counters.steps - lastCheckpoint >= hooks.checkpointEvery)) await save();
+    if (counters.sinceUpdate === 0 && (isEnd || isBeat)) await save();
     if (Date.now() - reported >= PROGRESS_MS) progress();
   }
   progress();
   hooks.events?.emit('runEnd', { phase, step: counters.steps, ...countsOf(counters) });
   return {
     ...countsOf(counters),
-    fusedShare: kernels === 'fused' ? 1 : 0,
+    fusedShare: counters.updates > 0 ? counters.fusedUpdates / counters.updates : 0,
     resumed: saved !== undefined,
     wallSeconds: (Date.now() - began) / 1000,
     curve,
@@ -274,9 +306,11 @@ function learn(run: LoopRun, counters: Counters, rng: Rng): void {
     steps: counters.steps,
     totalSteps,
     newSteps: counters.sinceUpdate,
+    attempted: counters.updates + counters.skipped,
   });
   counters.sinceUpdate = 0;
   counters.updates += report.updates;
+  if (learner.kernels.kind === 'fused') counters.fusedUpdates += report.updates;
   counters.skipped += report.skipped;
   counters.skipsInRow = report.updates > 0 ? 0 : counters.skipsInRow + report.skipped;
   if (counters.skipsInRow >= SKIPS_ALLOWED) {
@@ -299,6 +333,17 @@ function learn(run: LoopRun, counters: Counters, rng: Rng): void {
   }
 }
 
+/** Weights that are no longer finite make the next step fail somewhere deep down: what happened is that the run diverged. */
+function refuseBrokenWeights({ phase, learner }: LoopRun, counters: Counters, cause: unknown): void {
+  for (const { name, data } of learner.store.parameters()) {
+    if (data.every(Number.isFinite)) continue;
+    throw new DivergedError(`${phase}: the weights \`${name}\` are not finite, at step ${counters.steps}`, {
+      step: counters.steps,
+      cause,
+    });
+  }
+}
+
 const countersSchema = z.strictObject({
   steps: z.int(),
   updates: z.int(),
@@ -309,6 +354,7 @@ const countersSchema = z.strictObject({
   iterations: z.int(),
   sinceUpdate: z.int(),
   skipsInRow: z.int(),
+  fusedUpdates: z.int(),
 });
 const stateSchema = z.strictObject({
   counters: countersSchema,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { AmazonData } from '../catalog/amazon.js';
+import { Catalog } from '../catalog/catalog.js';
 import { Sequences } from '../catalog/sequences.js';
 import type { Calibration } from '../env/calibrate.js';
 import { coOccurrenceVectors, DotProductModel } from '../env/dot-product-model.js';
@@ -31,10 +32,10 @@ export interface AmazonWorldOptions {
 }
 
 const schema = z.strictObject({
-  data: z.custom<AmazonData>(
-    (value) => typeof value === 'object' && value !== null && 'sequences' in value && 'catalog' in value,
-    'expected parsed Amazon data',
-  ),
+  data: z.custom<AmazonData>((value) => {
+    const data = value as Partial<AmazonData> | null | undefined;
+    return data?.catalog instanceof Catalog && data.sequences instanceof Sequences;
+  }, 'expected parsed Amazon data'),
   categoryAttribute: z.string().min(1).default('level2'),
   splitSeed: z.int().default(1),
   rule: temperRuleSchema.optional(),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { checkObject } from '../foundation/arguments.js';
 import { checkOptions } from '../foundation/options.js';
 import { confidenceInterval, mean } from '../metrics/statistics.js';
 import { actionRng, CARD_POLICIES, type CardPolicy, WORLD_SPLITS, type World, type WorldSplit } from './world.js';
@@ -83,6 +84,7 @@ const BREATH = 256;
  * @throws {InvalidArgumentError} for options out of range, or a policy the world lacks.
  */
 export async function worldCard(world: World, options: WorldCardOptions = {}): Promise<CardRow[]> {
+  checkObject('worldCard', 'world', world, ['planned'], 'a World');
   const {
     split,
     episodes = world.cardEpisodes,

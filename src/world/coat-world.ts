@@ -8,11 +8,12 @@ import {
   type CoatEnv,
   type CoatWindow,
   coatCloseness,
+  coatDataSchema,
   coatEnv,
   coatLookback,
 } from '../env/coat-env.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import {
   cyclePlanner,
   lanePlanner,
@@ -23,7 +24,15 @@ import {
   ranking,
   weightedPlanner,
 } from './planner.js';
-import { type CardPolicy, type World, type WorldEnvOptions, type WorldSplit, worldFingerprint } from './world.js';
+import {
+  type CardPolicy,
+  checkRotation,
+  checkWorldEnv,
+  type World,
+  type WorldEnvOptions,
+  type WorldSplit,
+  worldFingerprint,
+} from './world.js';
 
 /** Options of {@link coatWorld}. */
 export interface CoatWorldOptions {
@@ -38,10 +47,7 @@ export interface CoatWorldOptions {
 }
 
 const schema = z.strictObject({
-  data: z.custom<CoatData>(
-    (value) => typeof value === 'object' && value !== null && 'truth' in value,
-    'expected parsed Coat data',
-  ),
+  data: coatDataSchema,
   window: z.enum(['legacy', 'correct', 'none']).default('correct'),
   model: z.instanceof(Float32Array).optional(),
   splitSeed: z.int().default(1),
@@ -98,9 +104,12 @@ export function coatWorld(options: CoatWorldOptions): World {
     leaveRule: { window, lookback: COAT_LOOKBACK, distance: COAT_DISTANCE, cap: COAT_CAP },
     reward: model === undefined ? 'truth' : 'model',
   };
-  const batchEnv = ({ split, size, seed }: WorldEnvOptions): CoatEnv =>
-    coatEnv({ data, reward, window, users: members[split], size, seed });
+  const batchEnv = (options: WorldEnvOptions): CoatEnv => {
+    const { split, size, seed } = checkWorldEnv('coat', options);
+    return coatEnv({ data, reward, window, users: members[split], size, seed });
+  };
   const rotation = (kind: 'train' | 'truth', split: WorldSplit): Int32Array => {
+    checkRotation('coat', kind, split);
     const among = split === 'all' ? members.all : members.train;
     return distinctItems(ranking(shrunkMeans(kind === 'train' ? data.train : data.truth, items, among)), close, items);
   };
@@ -123,10 +132,13 @@ export function coatWorld(options: CoatWorldOptions): World {
       case 'oraclePersonal':
         return oraclePersonalPlanner(env);
       default:
-        throw new InvalidArgumentError(`coat: expected \`policy\` to be one of ${POLICIES.join(', ')}, got ${policy}`, {
-          argument: 'policy',
-          got: policy,
-        });
+        throw new InvalidArgumentError(
+          `coat: expected \`policy\` to be one of ${POLICIES.join(', ')}, got ${describeValue(policy)}`,
+          {
+            argument: 'policy',
+            got: policy,
+          },
+        );
     }
   };
   return {

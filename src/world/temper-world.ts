@@ -2,9 +2,18 @@ import type { Catalog } from '../catalog/catalog.js';
 import type { TemperRule } from '../env/leave-rules.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
+import { describeValue } from '../foundation/options.js';
 import { cyclePlanner, listPlanner, type Planner, randomPlanner, ranking, weightedPlanner } from './planner.js';
 import { awarePlanner, beamPlanner, crowdRotation, greedyPlanner, type TemperEnv } from './temper-planners.js';
-import { type CardPolicy, type World, type WorldEnvOptions, type WorldSplit, worldFingerprint } from './world.js';
+import {
+  type CardPolicy,
+  checkRotation,
+  checkWorldEnv,
+  type World,
+  type WorldEnvOptions,
+  type WorldSplit,
+  worldFingerprint,
+} from './world.js';
 
 /** What distinguishes one world of patience from another. */
 export interface TemperWorldParts {
@@ -44,10 +53,12 @@ const CROWD = { size: 256, seed: 20_240_101 } as const;
 
 /** A world of patience: everything but its data is the same in all of them. */
 export function temperWorld(parts: TemperWorldParts): World {
-  const { name, catalog, popularity, batchEnv } = parts;
+  const { name, catalog, popularity } = parts;
+  const batchEnv = (options: WorldEnvOptions): TemperEnv => parts.batchEnv(checkWorldEnv(name, options));
   const lists = new Map<WorldSplit, Int32Array>();
   // Both kinds are told true rewards: `train` those of the users one may learn from, `truth` those of the users it is played to.
   const rotation = (kind: 'train' | 'truth', split: WorldSplit): Int32Array => {
+    checkRotation(name, kind, split);
     const crowd: WorldSplit = kind === 'train' ? 'train' : split;
     const known = lists.get(crowd);
     if (known !== undefined) return known;
@@ -76,7 +87,7 @@ export function temperWorld(parts: TemperWorldParts): World {
         return beamPlanner(env);
       default:
         throw new InvalidArgumentError(
-          `${name}: expected \`policy\` to be one of ${POLICIES.join(', ')}, got ${policy}`,
+          `${name}: expected \`policy\` to be one of ${POLICIES.join(', ')}, got ${describeValue(policy)}`,
           { argument: 'policy', got: policy },
         );
     }

@@ -1,6 +1,9 @@
+import { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.js';
 import type { EpisodeRules, LaneEnv } from '../env/lane-env.js';
+import { checkObject } from '../foundation/arguments.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
+import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { Planner } from './planner.js';
@@ -88,15 +91,52 @@ export interface WorldStarts {
   readonly contexts?: readonly (readonly number[])[];
 }
 
-/** Draws the beginnings of `count` episodes: the users whom a pre-training may imagine. */
+const startsOptions = z.strictObject({
+  split: z.enum(WORLD_SPLITS),
+  count: z.int().min(1).max(1_000_000),
+  seed: z.int(),
+});
+
+/**
+ * Checks what an environment of a world is asked for.
+ *
+ * @throws {InvalidArgumentError} for an option out of range.
+ */
+export function checkWorldEnv(name: string, options: WorldEnvOptions): WorldEnvOptions {
+  return checkOptions(envOptions, options, `${name}.batchEnv`);
+}
+
+/**
+ * Checks what a rotation is asked for.
+ *
+ * @throws {InvalidArgumentError} for another kind or split.
+ */
+export function checkRotation(name: string, kind: 'train' | 'truth', split: WorldSplit): void {
+  checkOptions(z.enum(['train', 'truth']), kind, `${name}.rotation: kind`);
+  checkOptions(z.enum(WORLD_SPLITS), split, `${name}.rotation: split`);
+}
+
+const envOptions = z.strictObject({
+  split: z.enum(WORLD_SPLITS),
+  size: z.int().min(1).max(1_000_000),
+  seed: z.int(),
+});
+
+/**
+ * Draws the beginnings of `count` episodes: the users whom a pre-training may imagine.
+ *
+ * @throws {InvalidArgumentError} for options out of range.
+ */
 export function worldStarts(
   world: World,
   options: { readonly split: WorldSplit; readonly count: number; readonly seed: number },
 ): WorldStarts {
-  const env = world.batchEnv({ split: options.split, size: options.count, seed: options.seed });
+  checkObject('worldStarts', 'world', world, ['batchEnv'], 'a World');
+  const { split, count, seed } = checkOptions(startsOptions, options, 'worldStarts');
+  const env = world.batchEnv({ split, size: count, seed });
   env.reset();
   const { items, lengths, length, context, contextWidth } = env.histories();
-  const lanes = Array.from({ length: options.count }, (_, lane) => lane);
+  const lanes = Array.from({ length: count }, (_, lane) => lane);
   const histories = lanes.map((lane) => items.slice(lane * length, lane * length + (lengths[lane] as number)));
   if (context === undefined) return { histories };
   return {

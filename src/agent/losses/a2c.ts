@@ -1,9 +1,10 @@
 /** Eq. 10: actor and critic together, in both readings of the critic. */
+import { checkObject } from '../../foundation/arguments.js';
 import { actorLoss } from './actor-losses.js';
 import type { CriticName, CriticReading } from './critic-losses.js';
 import { criticLoss, tdAdvantage } from './critic-losses.js';
 import type { FloatArray, Loss } from './loss.js';
-import { checkRange, zerosLike } from './loss.js';
+import { checkLengths, checkRange, rowsOf, zerosLike } from './loss.js';
 
 /** What {@link a2cLoss} reads. */
 export interface A2cInput<R extends CriticReading, F extends FloatArray> {
@@ -49,8 +50,10 @@ export interface A2cLoss<R extends CriticReading, F extends FloatArray> extends 
  * @throws {InvalidArgumentError} when the lengths differ.
  */
 export function a2cLoss<R extends CriticReading, F extends FloatArray>(input: A2cInput<R, F>): A2cLoss<R, F> {
+  checkObject('a2cLoss', 'input', input);
   const { critic, logProb, predictions, targets, weights, valueWeight = 1 } = input;
   checkRange('a2cLoss', 'valueWeight', valueWeight, 0, Infinity);
+  checkLengths('a2cLoss', rowsOf('a2cLoss', 'logProb', logProb), { predictions, targets }, { weights });
   const advantages = zerosLike(predictions);
   advantages.set(tdAdvantage(targets, predictions));
   const actor = actorLoss(logProb, advantages, weights);

@@ -1,6 +1,6 @@
 /** Losses of the actor, on log π(a|s) of actions taken, or on E_π[Q]. */
 import type { FloatArray, Loss } from './loss.js';
-import { checkLengths, checkRange, zerosLike } from './loss.js';
+import { checkLengths, checkRange, rowsOf, zerosLike } from './loss.js';
 
 /**
  * Policy-gradient loss with a given advantage, Eqs. 6 and 9: `-mean(w · A(s,a) · log π(a|s))`. Eqs. 13 and 15 are the
@@ -17,8 +17,8 @@ export function actorLoss<F extends FloatArray>(
   advantages: FloatArray,
   weights?: FloatArray,
 ): Loss<'logProb', F> {
-  const B = logProb.length;
-  checkLengths('actorLoss', B, { advantages, weights });
+  const B = rowsOf('actorLoss', 'logProb', logProb);
+  checkLengths('actorLoss', B, { advantages }, { weights });
   const cotangent = zerosLike(logProb);
   let loss = 0;
   for (let b = 0; b < B; b++) {
@@ -43,8 +43,10 @@ export function reinforceLoss<F extends FloatArray>(
   returns: FloatArray,
   baseline: number | FloatArray = 0,
 ): Loss<'logProb', F> {
-  const B = logProb.length;
-  checkLengths('reinforceLoss', B, { returns, baseline: typeof baseline === 'number' ? undefined : baseline });
+  const B = rowsOf('reinforceLoss', 'logProb', logProb);
+  checkLengths('reinforceLoss', B, typeof baseline === 'number' ? { returns } : { returns, baseline });
+  if (typeof baseline === 'number')
+    checkRange('reinforceLoss', 'baseline', baseline, -Number.MAX_VALUE, Number.MAX_VALUE);
   const advantages = new Float64Array(B);
   for (let b = 0; b < B; b++) {
     advantages[b] = (returns[b] as number) - (typeof baseline === 'number' ? baseline : (baseline[b] as number));
@@ -62,8 +64,8 @@ export function reinforceLoss<F extends FloatArray>(
  * @throws {InvalidArgumentError} when the lengths differ.
  */
 export function allActionLoss<F extends FloatArray>(expectedScore: F, weights?: FloatArray): Loss<'expectedScore', F> {
-  const B = expectedScore.length;
-  checkLengths('allActionLoss', B, { weights });
+  const B = rowsOf('allActionLoss', 'expectedScore', expectedScore);
+  checkLengths('allActionLoss', B, {}, { weights });
   const cotangent = zerosLike(expectedScore);
   let loss = 0;
   for (let b = 0; b < B; b++) {
@@ -82,7 +84,7 @@ export function allActionLoss<F extends FloatArray>(expectedScore: F, weights?: 
  * @throws {InvalidArgumentError} when the weight is negative or the batch is empty.
  */
 export function entropyBonus<F extends FloatArray>(entropy: F, weight: number): Loss<'entropy', F> {
-  const B = entropy.length;
+  const B = rowsOf('entropyBonus', 'entropy', entropy);
   checkLengths('entropyBonus', B, {});
   checkRange('entropyBonus', 'weight', weight, 0, Infinity);
   const cotangent = zerosLike(entropy).fill(-weight / B) as F;
@@ -101,7 +103,7 @@ export function entropyBonus<F extends FloatArray>(entropy: F, weight: number): 
  * @throws {InvalidArgumentError} when the lengths differ.
  */
 export function clippedImportanceWeights<F extends FloatArray>(logProb: F, behaviourLogProb: FloatArray, cap = 1): F {
-  const B = logProb.length;
+  const B = rowsOf('clippedImportanceWeights', 'logProb', logProb);
   checkLengths('clippedImportanceWeights', B, { behaviourLogProb });
   checkRange('clippedImportanceWeights', 'cap', cap, Number.MIN_VALUE, Infinity);
   const weights = zerosLike(logProb);

@@ -1,6 +1,8 @@
 /** Targets and losses of the critic, in both readings of Eq. 7, and of DQN. */
+
+import { argumentError, checkObject } from '../../foundation/arguments.js';
 import type { FloatArray, Loss } from './loss.js';
-import { checkLengths, checkRange, zerosLike } from './loss.js';
+import { checkLengths, checkRange, rowsOf, zerosLike } from './loss.js';
 
 /**
  * How Eq. 7 is read (paper.md 8 [1]): `state`, a scalar V(s) (the kernels' `value`, the max of Eq. 8 void); or `action`,
@@ -21,6 +23,7 @@ export type CriticName<R extends CriticReading> = R extends 'state' ? 'value' : 
  * @throws {InvalidArgumentError} when gamma is out of range.
  */
 export function discountsOf(terminated: Uint8Array, gamma: number): Float32Array {
+  checkLengths('discountsOf', terminated?.length ?? 1, { terminated });
   checkRange('discountsOf', 'gamma', gamma, 0, 1);
   return Float32Array.from(terminated, (end) => (end === 0 ? gamma : 0));
 }
@@ -39,8 +42,9 @@ export function tdTarget<F extends FloatArray>(input: {
   readonly discounts: FloatArray;
   readonly nextValues: FloatArray;
 }): F {
+  checkObject('tdTarget', 'input', input);
   const { rewards, discounts, nextValues } = input;
-  checkLengths('tdTarget', rewards.length, { discounts, nextValues });
+  checkLengths('tdTarget', rowsOf('tdTarget', 'rewards', rewards), { discounts, nextValues });
   const targets = zerosLike(rewards);
   for (let b = 0; b < rewards.length; b++) {
     const discount = discounts[b] as number;
@@ -57,7 +61,7 @@ export function tdTarget<F extends FloatArray>(input: {
  * @throws {InvalidArgumentError} when the lengths differ.
  */
 export function tdAdvantage<F extends FloatArray>(targets: F, predictions: FloatArray): F {
-  checkLengths('tdAdvantage', targets.length, { predictions });
+  checkLengths('tdAdvantage', rowsOf('tdAdvantage', 'targets', targets), { predictions });
   const advantages = zerosLike(targets);
   for (let b = 0; b < targets.length; b++) advantages[b] = (targets[b] as number) - (predictions[b] as number);
   return advantages;
@@ -78,9 +82,11 @@ export function criticLoss<R extends CriticReading, F extends FloatArray>(input:
   readonly targets: FloatArray;
   readonly weights?: FloatArray | undefined;
 }): Loss<CriticName<R>, F> {
+  checkObject('criticLoss', 'input', input);
   const { critic, predictions, targets, weights } = input;
-  const B = predictions.length;
-  checkLengths('criticLoss', B, { targets, weights });
+  const B = rowsOf('criticLoss', 'predictions', predictions);
+  checkLengths('criticLoss', B, { targets }, { weights });
+  checkReading('criticLoss', critic);
   const cotangent = zerosLike(predictions);
   let loss = 0;
   for (let b = 0; b < B; b++) {
@@ -109,9 +115,10 @@ export function dqnLoss<F extends FloatArray>(input: {
   readonly delta?: number;
   readonly weights?: FloatArray;
 }): Loss<'scores', F> {
+  checkObject('dqnLoss', 'input', input);
   const { scores, targets, delta = 1, weights } = input;
-  const B = scores.length;
-  checkLengths('dqnLoss', B, { targets, weights });
+  const B = rowsOf('dqnLoss', 'scores', scores);
+  checkLengths('dqnLoss', B, { targets }, { weights });
   checkRange('dqnLoss', 'delta', delta, Number.MIN_VALUE, Infinity);
   const cotangent = zerosLike(scores);
   let loss = 0;
@@ -123,4 +130,9 @@ export function dqnLoss<F extends FloatArray>(input: {
     cotangent[b] = weight * Math.max(-delta, Math.min(delta, error));
   }
   return { loss, cotangents: { scores: cotangent } };
+}
+
+/** @throws {InvalidArgumentError} when it is not one of the two readings. */
+function checkReading(where: string, critic: unknown): void {
+  if (critic !== 'state' && critic !== 'action') throw argumentError(where, 'critic', "'state' or 'action'", critic);
 }

@@ -1,6 +1,6 @@
 /** Eqs. 14 and 15: the log-probability of a mixture, and what of its gradient reaches the learner. */
 import type { FloatArray } from './loss.js';
-import { checkLengths, checkRange, zerosLike } from './loss.js';
+import { checkLengths, checkRange, rowsOf, zerosLike } from './loss.js';
 
 /** What {@link mixtureLogProb} gives. */
 export interface MixtureLogProb<F extends FloatArray> {
@@ -27,8 +27,8 @@ export function mixtureLogProb<F extends FloatArray>(
   logTheta: FloatArray,
   alpha: number | FloatArray,
 ): MixtureLogProb<F> {
-  const B = logBeta.length;
-  checkLengths('mixtureLogProb', B, { logTheta, alpha: typeof alpha === 'number' ? undefined : alpha });
+  const B = rowsOf('mixtureLogProb', 'logBeta', logBeta);
+  checkLengths('mixtureLogProb', B, typeof alpha === 'number' ? { logTheta } : { logTheta, alpha });
   const logMixture = zerosLike(logBeta);
   const share = zerosLike(logBeta);
   for (let b = 0; b < B; b++) {
@@ -57,7 +57,7 @@ export function mixtureLogProb<F extends FloatArray>(
  * @throws {InvalidArgumentError} when the lengths differ.
  */
 export function learnerCotangent<F extends FloatArray>(cotangent: F, share: FloatArray): F {
-  checkLengths('learnerCotangent', cotangent.length, { share });
+  checkLengths('learnerCotangent', rowsOf('learnerCotangent', 'cotangent', cotangent), { share });
   const learner = zerosLike(cotangent);
   for (let b = 0; b < cotangent.length; b++) {
     const part = share[b] as number;

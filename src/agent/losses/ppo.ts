@@ -1,7 +1,8 @@
 /** Proximal policy optimisation (Schulman et al. 2017): the default algorithm's loss. */
+import { checkObject } from '../../foundation/arguments.js';
 import { InvalidArgumentError } from '../../foundation/errors.js';
 import type { FloatArray } from './loss.js';
-import { checkLengths, checkRange, zerosLike } from './loss.js';
+import { checkLengths, checkRange, rowsOf, zerosLike } from './loss.js';
 
 /** What {@link ppoLoss} reads. */
 export interface PpoInput<F extends FloatArray> {
@@ -78,10 +79,12 @@ export interface PpoLoss<F extends FloatArray> {
  * or `entropy` and `entropyWeight` do not go together.
  */
 export function ppoLoss<F extends FloatArray>(input: PpoInput<F>): PpoLoss<F> {
+  checkObject('ppoLoss', 'input', input);
   const { logProb, oldLogProb, advantages, value, returns, entropy, oldValue } = input;
   const { clip = 0.2, valueWeight = 0.5, valueClip = Infinity, entropyWeight = 0 } = input;
-  const B = logProb.length;
-  checkLengths('ppoLoss', B, { oldLogProb, advantages, value, returns, entropy, oldValue });
+  const B = rowsOf('ppoLoss', 'logProb', logProb);
+  checkLengths('ppoLoss', B, { oldLogProb, advantages, value, returns }, { entropy, oldValue });
+  rowsOf('ppoLoss', 'value', value);
   checkRange('ppoLoss', 'clip', clip, Number.MIN_VALUE, Infinity);
   checkRange('ppoLoss', 'valueWeight', valueWeight, 0, Infinity);
   checkRange('ppoLoss', 'valueClip', valueClip, Number.MIN_VALUE, Infinity);

@@ -1,6 +1,8 @@
 /** Returns and advantages over rollouts `[T, N]`: row `t * N + n` is step t of lane n. All of them are data. */
+
+import { checkNumber, checkObject } from '../../foundation/arguments.js';
 import type { FloatArray } from './loss.js';
-import { checkLengths, checkRange, zerosLike } from './loss.js';
+import { checkLengths, checkRange, rowsOf, zerosLike } from './loss.js';
 
 /** A rollout of T steps in N lanes, in arrays of length T * N. */
 export interface RolloutInput<F extends FloatArray> {
@@ -45,6 +47,7 @@ export interface Advantages<F extends FloatArray> {
 export function gae<F extends FloatArray>(
   input: RolloutInput<F> & { readonly values: FloatArray; readonly lambda: number },
 ): Advantages<F> {
+  checkRollout('gae', input);
   const { rewards, values, nextValues, terminated, truncated, gamma, lambda, T, N } = input;
   checkLengths('gae', T * N, { rewards, values, nextValues, terminated, truncated });
   checkRange('gae', 'gamma', gamma, 0, 1);
@@ -74,6 +77,7 @@ export function gae<F extends FloatArray>(
  * @throws {InvalidArgumentError} when a length is not T * N, or γ is out of range.
  */
 export function discountedReturns<F extends FloatArray>(input: RolloutInput<F>): F {
+  checkRollout('discountedReturns', input);
   const { rewards, nextValues, terminated, truncated, gamma, T, N } = input;
   checkLengths('discountedReturns', T * N, { rewards, nextValues, terminated, truncated });
   checkRange('discountedReturns', 'gamma', gamma, 0, 1);
@@ -98,7 +102,7 @@ export function discountedReturns<F extends FloatArray>(input: RolloutInput<F>):
  * @throws {InvalidArgumentError} when the batch is empty.
  */
 export function normaliseAdvantages<F extends FloatArray>(advantages: F): F {
-  const B = advantages.length;
+  const B = rowsOf('normaliseAdvantages', 'advantages', advantages);
   checkLengths('normaliseAdvantages', B, {});
   let mean = 0;
   for (let b = 0; b < B; b++) mean += (advantages[b] as number) / B;
@@ -108,4 +112,12 @@ export function normaliseAdvantages<F extends FloatArray>(advantages: F): F {
   const normalised = zerosLike(advantages);
   for (let b = 0; b < B; b++) normalised[b] = ((advantages[b] as number) - mean) * scale;
   return normalised;
+}
+
+/** @throws {InvalidArgumentError} when the input is no object, or T and N are no counts. */
+function checkRollout(where: string, input: RolloutInput<FloatArray>): void {
+  checkObject(where, 'input', input);
+  rowsOf(where, 'rewards', input.rewards);
+  checkNumber(where, 'T', input.T, { low: 1, integer: true });
+  checkNumber(where, 'N', input.N, { low: 1, integer: true });
 }

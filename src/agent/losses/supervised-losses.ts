@@ -1,7 +1,8 @@
 /** Losses of answers rather than rewards: the list loss of pre-training and the BCE of reward models. */
+import { argumentError, checkNumber, checkObject } from '../../foundation/arguments.js';
 import { InvalidArgumentError } from '../../foundation/errors.js';
 import type { FloatArray, Loss } from './loss.js';
-import { checkLengths, zerosLike } from './loss.js';
+import { checkLengths, rowsOf, zerosLike } from './loss.js';
 
 /** What {@link listLoss} reads. */
 export interface ListInput<F extends FloatArray> {
@@ -34,10 +35,14 @@ export interface ListInput<F extends FloatArray> {
  * @throws {InvalidArgumentError} when lengths differ, or a target is not a column with a weight above 0.
  */
 export function listLoss<F extends FloatArray>(input: ListInput<F>): Loss<'scores', F> {
+  checkObject('listLoss', 'input', input);
   const { scores, width, targets, weights, candidateWeights } = input;
+  if (!(targets instanceof Int32Array)) throw argumentError('listLoss', 'targets', 'an Int32Array', targets);
+  checkNumber('listLoss', 'width', width, { low: 2, integer: true });
   const B = targets.length;
-  checkLengths('listLoss', B, { weights });
-  checkLengths('listLoss', B * width, { scores, candidateWeights });
+  checkLengths('listLoss', B, {}, { weights });
+  rowsOf('listLoss', 'scores', scores);
+  checkLengths('listLoss', B * width, { scores }, { candidateWeights });
   const cotangent = zerosLike(scores);
   const shares = new Float64Array(width);
   let loss = 0;
@@ -87,9 +92,10 @@ export function binaryCrossEntropy<F extends FloatArray>(input: {
   readonly labels: FloatArray;
   readonly weights?: FloatArray;
 }): Loss<'scores', F> {
+  checkObject('binaryCrossEntropy', 'input', input);
   const { scores, labels, weights } = input;
-  const n = scores.length;
-  checkLengths('binaryCrossEntropy', n, { labels, weights });
+  const n = rowsOf('binaryCrossEntropy', 'scores', scores);
+  checkLengths('binaryCrossEntropy', n, { labels }, { weights });
   const cotangent = zerosLike(scores);
   let loss = 0;
   for (let i = 0; i < n; i++) {

@@ -178,7 +178,7 @@ export const agentCalls: readonly PublicCall[] = [
       await agent.save(storage);
       if (at !== 0) {
         const bytes = (await storage.get('policy.safetensors')) as Uint8Array;
-        const place = Number.isInteger(at) ? (at as number) % bytes.length : 3;
+        const place = Number.isInteger(at) ? Math.abs(at as number) % bytes.length : 3;
         bytes[place] = (bytes[place] as number) ^ (1 << (Number.isInteger(bit) ? (bit as number) & 7 : 0));
         await storage.put(key, bytes);
         const loaded = await ActorCritic.load(storage, { catalog }).then(

@@ -51,6 +51,9 @@ const recorded = fc.constant([
   { history: [], candidates: ['item-5', 'item-6', 'item-7'], choice: null },
 ]);
 
+/** Stands for the first candidate, whichever that is. */
+const CHOSEN = { kind: 'choice', choice: 0 };
+
 /** `signal` where the options are still an object. */
 const stoppable = <O>(options: O, signal: AbortSignal): O =>
   typeof options === 'object' && options !== null && !Array.isArray(options) ? { ...options, signal } : options;
@@ -104,7 +107,7 @@ export const trainCalls: readonly PublicCall[] = [
     },
     call: async ({ options }, { signal }) => {
       using agent = smallAgent();
-      return pretrain(
+      return await pretrain(
         stoppable(typeof options === 'object' && options !== null ? { agent, ...options } : options, signal) as never,
       );
     },
@@ -113,7 +116,7 @@ export const trainCalls: readonly PublicCall[] = [
     covers: ['pretrain'],
     runs: 150,
     arguments: {
-      answer: fc.constantFrom({ kind: 'none' }, { kind: 'invalid', raw: 'eh' }, { kind: 'choice', choice: 0 }),
+      answer: fc.constantFrom({ kind: 'none' }, { kind: 'invalid', raw: 'eh' }, CHOSEN),
     },
     call: async ({ answer }, { signal }) => {
       using agent = smallAgent();
@@ -121,11 +124,9 @@ export const trainCalls: readonly PublicCall[] = [
         queries,
       ) =>
         queries.map(({ candidates }) =>
-          JSON.stringify(answer ?? null) === '{"kind":"choice","choice":0}'
-            ? { kind: 'choice', choice: candidates[0] }
-            : answer,
+          answer === CHOSEN ? { kind: 'choice', choice: candidates[0] } : answer,
         ) as never;
-      return pretrain({
+      return await pretrain({
         agent,
         oracle: { id: 'own', prefer },
         budget: { calls: 2 },
@@ -152,7 +153,7 @@ export const trainCalls: readonly PublicCall[] = [
     },
     call: async ({ algorithm }, { signal }) => {
       using agent = smallAgent({ critic: 'action' });
-      return pretrain({
+      return await pretrain({
         agent,
         oracle: new ScriptedOracle(() => 0),
         budget: { calls: 4 },

@@ -106,6 +106,28 @@ describe('ActorCritic', () => {
     expect(informed.recommend({ k: 3, context: [3, -1] })).not.toEqual(informed.recommend({ k: 3 }));
   });
 
+  it('lists what is left where k is not given and fewer than ten are left; a k that was given still counts', () => {
+    using agent = makeAgent();
+    const ids = catalog.ids();
+    expect(agent.recommend().length).toBe(7);
+    expect(agent.recommend({ history: ['thing-1'], exclude: ['thing-1', 'thing-2'] }).length).toBe(5);
+    expect(agent.recommend({ history: ids, allowRepeats: true }).length).toBe(7);
+    expect(agent.recommend({ history: ids })).toEqual([]);
+    expect(refused(() => agent.recommend({ history: ids, k: 1 })).message).toContain('the 0 items left');
+  });
+
+  it('reads a history without the ids that are gone where it is told to, and nowhere else', () => {
+    using agent = makeAgent();
+    const history = ['withdrawn-1', 'thing-1', 'withdrawn-2', 'thing-4'];
+    expect(refused(() => agent.recommend({ history })).message).toContain('withdrawn-1');
+    expect(refused(() => agent.recommend({ history, unknown: 'throw' })).message).toContain('withdrawn-1');
+    expect(agent.recommend({ history, unknown: 'skip' })).toEqual(agent.recommend({ history: ['thing-1', 'thing-4'] }));
+    expect(agent.recommend({ history: ['withdrawn-1'], unknown: 'skip' })).toEqual(agent.recommend());
+    // An item that must not be shown is no place for a mistyped id.
+    expect(refused(() => agent.recommend({ exclude: ['thng-3'], unknown: 'skip' })).message).toContain('did you mean');
+    expect(refused(() => agent.recommend({ unknown: 'ignore' as never })).argument).toBe('unknown');
+  });
+
   it('refuses options at odds', () => {
     const features = ItemFeatures.fromMatrix([1, 0], { width: 2 });
     expect(refused(() => makeAgent({ features })).argument).toBe('features');

@@ -5,8 +5,9 @@ import type { PolicyOptions } from '../../../src/agent/policy.js';
 import { useBackend } from '../../../src/compute/backend.js';
 import { historyBatch } from '../../../src/compute/history-batch.js';
 import { mean } from '../../../src/encoder/mean-encoder.js';
-import { DisposedError, InvalidArgumentError } from '../../../src/foundation/errors.js';
+import { CheckpointError, DisposedError, InvalidArgumentError } from '../../../src/foundation/errors.js';
 import { Rng } from '../../../src/foundation/rng.js';
+import { MemoryStorage } from '../../../src/foundation/storage.js';
 import { tinyCatalog } from '../../../src/testing/tiny-envs.js';
 
 const A = 6;
@@ -157,6 +158,118 @@ describe('MixturePolicy', () => {
     ]).not.toContain(2);
   });
 
+  it.each([0, 0.4, 1])('ranks by the rows of Eq. 14 at alpha %s, masked items never', (alpha) => {
+    using pretrained = scattered(1);
+    using policy = new MixturePolicy({ pretrained, learner: scattered(2), alpha });
+    for (const options of masks) {
+      const rows = policy.probabilities(batch, options);
+      const { items, logProb } = policy.topK(batch, 3, options);
+      for (let b = 0; b < 3; b++) {
+        const row = rows.subarray(b * A, (b + 1) * A);
+        const best = [...row.keys()].sort((i, j) => (row[j] as number) - (row[i] as number)).slice(0, 3);
+        expect([...items.subarray(b * 3, (b + 1) * 3)]).toEqual(best);
+        for (const [rank, item] of best.entries())
+          expect(Math.exp(logProb[b * 3 + rank] as number)).toBeCloseTo(row[item] as number, 6);
+      }
+    }
+    // Three of the six were shown to the last row.
+    expect(policy.topK(batch, 3, { mask: { noRepeat: true } }).items.length).toBe(9);
+    expect(() => policy.topK(batch, 4, { mask: { noRepeat: true } })).toThrow(InvalidArgumentError);
+  });
+
+  it('recommends by the mixture, as neither arm would', () => {
+    using pretrained = fixed([0.5, 0.0001, 0.4, 0.05, 0.04, 0.0099]);
+    using policy = new MixturePolicy({
+      pretrained,
+      learner: fixed([0.0001, 0.5, 0.4, 0.05, 0.04, 0.0099]),
+      alpha: 0.5,
+    });
+    const [first, ...others] = policy.recommend({ history: ['item-3', 'gone'], unknown: 'skip' });
+    expect(first?.id).toBe('item-2');
+    expect(first?.probability).toBeCloseTo(0.4 / 0.95, 5);
+    expect(others.length).toBe(4);
+    for (const arm of [pretrained, policy.learner])
+      expect(arm.recommend({ history: ['item-3'], k: 1 })[0]?.id).not.toBe('item-2');
+    expect(() => policy.recommend({ k: 7 })).toThrow('the 6 items left');
+  });
+
+  it('loads as it was saved, onto another catalogue by id, and then owns both arms', async () => {
+    using pretrained = scattered(1);
+    using policy = new MixturePolicy({ pretrained, learner: scattered(2), alpha: 0.3 });
+    const storage = new MemoryStorage();
+    await policy.save(storage);
+    expect(await storage.list()).toEqual([
+      'learner/policy.safetensors',
+      'mixture.json',
+      'pretrained/policy.safetensors',
+    ]);
+    const loaded = await MixturePolicy.load(storage, { catalog });
+    expect(loaded.alpha).toBe(0.3);
+    expect(loaded.probabilities(batch)).toEqual(policy.probabilities(batch));
+    // The control: with the arms exchanged it would not be.
+    using turned = new MixturePolicy({ pretrained: policy.learner, learner: pretrained.clone(), alpha: 0.3 });
+    expect(turned.probabilities(batch)).not.toEqual(policy.probabilities(batch));
+    loaded.dispose();
+    loaded.dispose();
+    expect(() => loaded.learner.probabilities(batch)).toThrow(DisposedError);
+    expect(() => loaded.pretrained.probabilities(batch)).toThrow(DisposedError);
+    expect(pretrained.probabilities(batch).length).toBe(3 * A);
+
+    using fewer = await MixturePolicy.load(storage, { catalog: tinyCatalog(4) });
+    expect(fewer.learner.catalogChange?.missing).toEqual(['item-4', 'item-5']);
+    expect(fewer.recommend().length).toBe(4);
+  });
+
+  it('refuses to load what is missing, damaged, half saved or of another version', async () => {
+    using pretrained = scattered(1);
+    using policy = new MixturePolicy({ pretrained, learner: scattered(2), alpha: 0.3 });
+    const load = (storage: MemoryStorage) => MixturePolicy.load(storage, { catalog });
+    await expect(load(new MemoryStorage())).rejects.toThrow(/no mixture is stored here/);
+    const text = (value: string) => new TextEncoder().encode(value);
+    for (const [key, bytes] of [
+      ['mixture.json', text('{"format":"ialp-mixture","version":1,"al')],
+      ['mixture.json', text('{"format":"ialp-mixture","version":1,"alpha":1.5}')],
+      ['mixture.json', text('{"format":"ialp-policy","version":1,"alpha":0.5}')],
+      ['mixture.json', text('{"format":"ialp-mixture","version":2,"alpha":0.5}')],
+      ['learner/policy.safetensors', undefined],
+      ['pretrained/policy.safetensors', undefined],
+      ['learner/policy.safetensors', text('nothing')],
+    ] as const) {
+      const storage = new MemoryStorage();
+      await policy.save(storage);
+      await load(storage).then((whole) => whole.dispose());
+      if (bytes) await storage.put(key, bytes);
+      else await storage.delete(key);
+      await expect(load(storage), key).rejects.toThrow(CheckpointError);
+    }
+    await expect(
+      (async () => {
+        const storage = new MemoryStorage();
+        await storage.put('mixture.json', text('{"format":"ialp-mixture","version":2,"alpha":0.5}'));
+        return load(storage);
+      })(),
+    ).rejects.toMatchObject({ code: 'CHECKPOINT', version: 2 });
+
+    // Cut off while another one is written over it: neither that nor a mixture of both is there.
+    const storage = new MemoryStorage();
+    await policy.save(storage);
+    using other = new MixturePolicy({ pretrained, learner: scattered(3), alpha: 0.9 });
+    const put = storage.put.bind(storage);
+    storage.put = (key, bytes) => (key.startsWith('learner') ? Promise.reject(new Error('killed')) : put(key, bytes));
+    await expect(other.save(storage)).rejects.toThrow('killed');
+    await expect(load(storage)).rejects.toThrow(CheckpointError);
+  });
+
+  it('cannot be saved where the pretrained arm is no ActorCritic', async () => {
+    using inner = scattered(1);
+    using pretrained = new MixturePolicy({ pretrained: inner, learner: scattered(2), alpha: 0.5 });
+    using policy = new MixturePolicy({ pretrained, learner: scattered(3), alpha: 0.5 });
+    const storage = new MemoryStorage();
+    await expect(policy.save(storage)).rejects.toThrow(/expected `pretrained` to be an ActorCritic, got MixturePolicy/);
+    await expect(policy.save(storage)).rejects.toBeInstanceOf(InvalidArgumentError);
+    expect(await storage.list()).toEqual([]);
+  });
+
   it('refuses an alpha that is no share', () => {
     using pretrained = scattered(1);
     using learner = scattered(2);
@@ -180,6 +293,7 @@ describe('MixturePolicy', () => {
     expect(() => policy.act(batch, { mode: 'argmax', uniforms: none })).toThrow(DisposedError);
     expect(() => policy.probabilities(batch)).toThrow(DisposedError);
     expect(() => policy.logProbOf(batch, new Int32Array(3))).toThrow(DisposedError);
+    expect(() => policy.recommend()).toThrow(DisposedError);
     expect(() => learner.probabilities(batch)).toThrow(DisposedError);
     expect(pretrained.probabilities(batch).length).toBe(3 * A);
   });

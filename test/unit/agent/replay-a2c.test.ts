@@ -2,8 +2,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { ActorCritic } from '../../../src/agent/actor-critic.js';
 import type { Algorithm } from '../../../src/agent/algorithm.js';
 import { paper, type ReplaySettings, replay } from '../../../src/agent/replay-a2c.js';
-import type { ReplayBuffer, TransitionBatch } from '../../../src/agent/replay-buffer.js';
+import { ReplayBuffer, type TransitionBatch } from '../../../src/agent/replay-buffer.js';
 import { useBackend } from '../../../src/compute/backend.js';
+import { historyBatch } from '../../../src/compute/history-batch.js';
 import { InvalidArgumentError } from '../../../src/foundation/errors.js';
 import { Rng } from '../../../src/foundation/rng.js';
 import { entropyOf, plainGradient, read, relativeError, seenGradient } from './plain-gradient.js';
@@ -144,6 +145,77 @@ describe.each(Object.entries(cases))('one update of %s', (_name, made) => {
       expect(disagreement(made, tinyBuffer(), { ...made, ...change }), JSON.stringify(change)).toBeGreaterThan(0.01);
     expect(disagreement(made, tinyBuffer(), { ...made, rewardScale: 2 })).toBeGreaterThan(0.05);
   });
+});
+
+describe('an action critic where nothing may be shown twice', () => {
+  /** Two users: the first has four items behind it and is shown the last one; the second is not at an end. */
+  function usedUp(first: { terminated: number; truncated: number }): ReplayBuffer {
+    const buffer = new ReplayBuffer({ lanes: 2, stepsPerLane: 1 });
+    buffer.add({
+      histories: historyBatch([[0, 1, 2, 3], [1]]),
+      actions: Int32Array.of(4, 2),
+      rewards: Float32Array.of(1, 2),
+      terminated: Uint8Array.of(first.terminated, 0),
+      truncated: Uint8Array.of(first.truncated, 0),
+      logProb: Float32Array.of(0, -1),
+    });
+    return buffer;
+  }
+  const mask = { noRepeat: true };
+
+  it.each([
+    ['the user left', { terminated: 1, truncated: 0 }],
+    ['the episode was cut off', { terminated: 0, truncated: 1 }],
+  ])(
+    'takes a next state without an item as worth 0 where %s, and bootstraps the others under the mask',
+    (_, ending) => {
+      const rng = new Rng('sample');
+      const batch = usedUp(ending).sample(12, Rng.fromState(rng.state()));
+      const gradientOf = (update: Partial<ReplaySettings> = {}) => {
+        using agent = tinyAgent({ critic: 'action' });
+        const algorithm = replay({ ...settings, entropyWeight: 0, ...update });
+        const report = algorithm.update(contextOf(agent, usedUp(ending), Rng.fromState(rng.state()), { mask }));
+        expect(report).toMatchObject({ updates: 1, skipped: 0 });
+        return seenGradient(algorithm, agent);
+      };
+      using agent = tinyAgent({ critic: 'action' });
+      const best = scoresOf(agent, batch.nextHistories).map((row, b) => {
+        const shown = batch.nextHistories.items.subarray(
+          b * batch.nextHistories.length,
+          (b + 1) * batch.nextHistories.length,
+        );
+        const length = batch.nextHistories.lengths[b] as number;
+        return (
+          Math.max(0, ...row.filter((_, item) => !shown.subarray(0, length).includes(item)).map((x) => x + 100)) - 100
+        );
+      });
+      const next = best.map((value) => (value === -100 ? 0 : value));
+      // Both kinds of row are in the minibatch.
+      expect(new Set(next.map((value) => value === 0))).toEqual(new Set([true, false]));
+      const wanted = (values: readonly number[]) => {
+        const predictions = critique(agent, batch, 'action').predictions;
+        const targets = predictions.map((_, b) => 0.2 * (batch.rewards[b] as number) + GAMMA * (values[b] as number));
+        const logProbs = () =>
+          read(agent, batch.histories, mask).policy.map((row, b) =>
+            Math.log(row[batch.actions[b] as number] as number),
+          );
+        const weights = logProbs().map((logProb, b) => Math.min(1, Math.exp(logProb - (batch.logProb[b] as number))));
+        const advantages = targets.map((target, b) => target - (predictions[b] as number));
+        return plainGradient(agent, () => {
+          const now = critique(agent, batch, 'action').predictions;
+          const parts = logProbs().map(
+            (logProb, b) =>
+              (weights[b] as number) *
+              (-logProb * (advantages[b] as number) + 0.5 * ((targets[b] as number) - (now[b] as number)) ** 2),
+          );
+          return parts.reduce((sum, part) => sum + part, 0) / batch.size;
+        });
+      };
+      expect(relativeError(gradientOf(), wanted(next))).toBeLessThan(5e-3);
+      // The control: with the values of the open rows left out it is another gradient.
+      expect(relativeError(gradientOf(), wanted(next.map(() => 0)))).toBeGreaterThan(0.03);
+    },
+  );
 });
 
 describe('replay and paper', () => {

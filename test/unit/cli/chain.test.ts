@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { runCli } from '../../../src/cli/run-cli.js';
 import { cardResultSchema, type Result, type RunRow, runResultSchema } from '../../../src/experiment/result-schema.js';
 import { abortWhen, ialp, temporaryFolder } from './run.js';
 
@@ -200,6 +201,40 @@ describe('an interrupted run', () => {
       'wrongSign',
     ];
     for (const method of [...wanted, 'scratch', 'fineTune', 'mixture', 'oracle']) expect(methods).toContain(method);
+  });
+});
+
+describe('a stop', () => {
+  /** Adapts, and aborts as soon as a step was taken that no checkpoint holds. */
+  async function stopped(out: string) {
+    const controller = new AbortController();
+    let stderr = '';
+    const write = (text: string): void => {
+      stderr += text;
+      if (text.includes('adapting')) controller.abort(new Error('stopped by the test'));
+    };
+    const io = { stdout: { write: () => {} }, stderr: { write }, signal: controller.signal, isVerbose: false };
+    const code = await runCli([...ADAPT, '--checkpoint-every', '100000', '--out', out], io);
+    expect(controller.signal.aborted).toBe(true);
+    return { code, stderr };
+  }
+
+  it('does not say that the state is kept when it could not be written', async () => {
+    const out = join(temporaryFolder(), 'out');
+    // No folder of checkpoints can be made where a file is.
+    mkdirSync(join(out, 'state'), { recursive: true });
+    writeFileSync(join(out, 'state', 'adapt'), '');
+    const { code, stderr } = await stopped(out);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^error: .*adapt/m);
+    expect(stderr).not.toMatch(/Stopped|is kept|delete it/);
+  });
+
+  it('says so when it could', async () => {
+    const out = join(temporaryFolder(), 'out');
+    const { code, stderr } = await stopped(out);
+    expect(code).toBe(130);
+    expect(stderr).toContain(`Stopped; the state is kept in ${join(out, 'state')}`);
   });
 });
 

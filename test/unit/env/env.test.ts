@@ -81,6 +81,26 @@ describe('liftEnv', () => {
     expect(liftEnv(scripted({ maxEpisodeSteps: 2 }), { maxEpisodeSteps: 7 }).maxEpisodeSteps).toBe(7);
   });
 
+  it('truncates an episode that has shown every item where none may be shown twice', async () => {
+    const start = () => ({ history: ['item-2', 'item-2', 'item-0'] });
+    const flags = async (parts: Parameters<typeof scripted>[0]) => {
+      const env = liftEnv(scripted({ reset: start, ...parts }));
+      await env.reset();
+      const before = (await env.step(Int32Array.of(1))).truncated[0];
+      const { terminated, truncated } = await env.step(Int32Array.of(3));
+      return [before, terminated[0], truncated[0]];
+    };
+    expect(await flags({ noRepeat: true })).toEqual([0, 0, 1]);
+    // The controls: with repeats there is always an item left, and a user who left, left.
+    expect(await flags({ noRepeat: false })).toEqual([0, 0, 0]);
+    const leaves = (item: string) => ({ ...good, terminated: item === 'item-3' });
+    expect(await flags({ noRepeat: true, step: leaves })).toEqual([0, 1, 0]);
+    // An environment that clears its history goes on.
+    expect(await flags({ noRepeat: true, step: () => ({ ...good, history: [] }) })).toEqual([0, 0, 0]);
+    const full = liftEnv(scripted({ noRepeat: true, reset: () => ({ history: catalog.ids() }) }));
+    await expect(full.reset()).rejects.toMatchObject({ code: 'INVALID_DATA', field: 'history' });
+  });
+
   it('lets terminated win over truncated', async () => {
     const env = liftEnv(scripted({ step: () => ({ reward: 0, terminated: true, truncated: true }) }));
     await env.reset();

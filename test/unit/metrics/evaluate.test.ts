@@ -5,10 +5,11 @@ import { RandomPolicy } from '../../../src/agent/random-policy.js';
 import { useBackend } from '../../../src/compute/backend.js';
 import type { HistoryBatch } from '../../../src/compute/history-batch.js';
 import { mean as meanEncoder } from '../../../src/encoder/mean-encoder.js';
+import { type Env, liftEnv } from '../../../src/env/env.js';
 import { InvalidArgumentError } from '../../../src/foundation/errors.js';
 import { evaluate } from '../../../src/metrics/evaluate.js';
 import { confidenceInterval, mean } from '../../../src/metrics/statistics.js';
-import { chainEnv, IdentityUserEnv, identityEnv, identityTarget } from '../../../src/testing/tiny-envs.js';
+import { chainEnv, IdentityUserEnv, identityEnv, identityTarget, tinyCatalog } from '../../../src/testing/tiny-envs.js';
 import { syntheticWorld } from '../../../src/world/synthetic-world.js';
 
 beforeAll(async () => {
@@ -218,6 +219,41 @@ describe('evaluate', () => {
     });
     expect(idle).toBeGreaterThan(0);
     expect(wrong).toBe(0);
+  });
+
+  it('plays episodes that use a catalogue up while others wait, with the uniforms of their lanes', async () => {
+    // Users who begin with n items have seen the whole catalogue after 4 - n more.
+    const items = 4;
+    const user = (begin: number): Env => ({
+      catalog: tinyCatalog(items),
+      noRepeat: true,
+      reset: () => ({ history: Array.from({ length: begin }, (_, i) => `item-${i}`) }),
+      step: () => ({ reward: 1, terminated: false, truncated: false }),
+    });
+    const random = new RandomPolicy({ itemCount: items });
+    const asked: number[][] = [];
+    const spy: Policy = {
+      name: 'spy',
+      act: (batch, options) => {
+        asked.push([...options.uniforms]);
+        expect(options.uniforms.length).toBe(batch.size);
+        return random.act(batch, options);
+      },
+    };
+    const play = (policy: Policy, begins: readonly number[]) =>
+      evaluate({ policies: { policy }, env: liftEnv(begins.map(user)), episodes: 8, modes: ['sampled'] });
+    const [row] = await play(spy, [0, 2, 0, 3]);
+    expect(row).toMatchObject({ return: (4 + 2 + 4 + 1) / 4, length: 11 / 4, episodes: 8 });
+    // Lane by lane the numbers of a world where all go on as long: drawn for all lanes, whoever has ended.
+    const part = asked.splice(0);
+    await play(spy, [0, 0, 0, 0]);
+    const live = [
+      [0, 1, 2, 3],
+      [0, 1, 2],
+      [0, 2],
+      [0, 2],
+    ];
+    expect(part).toEqual(asked.map((uniforms, step) => (live[step % 4] as number[]).map((lane) => uniforms[lane])));
   });
 
   it('stops for a signal, also one that a timer raises', async () => {
