@@ -5,7 +5,7 @@ import { ensureBackend } from '../compute/backend.js';
 import { createKernels } from '../compute/create-kernels.js';
 import type { HistoryBatch } from '../compute/history-batch.js';
 import type { Kernels, ScoreOptions, Scores, Want } from '../compute/kernels.js';
-import { initParameters, type ModelSpec } from '../compute/model.js';
+import { encoderSchema, initParameters, type ModelSpec } from '../compute/model.js';
 import type { ParameterStore } from '../compute/parameter-store.js';
 import type { StateEncoder } from '../compute/state-encoder.js';
 import { checkNumber, checkObject } from '../foundation/arguments.js';
@@ -21,12 +21,7 @@ import { checkActOptions } from './row-scorer.js';
 
 const loadSchema = z.strictObject({
   catalog: z.custom<Catalog>((value) => value instanceof Catalog, 'expected a Catalog'),
-  encoder: z
-    .custom<StateEncoder>(
-      (value) => typeof (value as StateEncoder | undefined)?.apply === 'function',
-      'expected a StateEncoder',
-    )
-    .optional(),
+  encoder: encoderSchema.optional(),
   features: z.custom<ItemFeatures>((value) => value instanceof ItemFeatures, 'expected ItemFeatures').optional(),
 });
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Catalog } from '../catalog/catalog.js';
 import { ItemFeatures } from '../catalog/item-features.js';
-import type { ModelSpec } from '../compute/model.js';
+import { encoderSchema, type ModelSpec } from '../compute/model.js';
 import type { StateEncoder } from '../compute/state-encoder.js';
 import { historyFeatures } from '../encoder/history-features.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
@@ -66,10 +66,7 @@ export interface ActorCriticSettings {
 
 const optionsSchema = z.strictObject({
   catalog: z.custom<Catalog>((value) => value instanceof Catalog, 'expected a Catalog'),
-  encoder: z.custom<StateEncoder>(
-    (value) => typeof (value as StateEncoder | undefined)?.apply === 'function',
-    'expected a StateEncoder',
-  ),
+  encoder: encoderSchema,
   items: z.enum(['id', 'text', 'id+text']).optional(),
   features: z.custom<ItemFeatures>((value) => value instanceof ItemFeatures, 'expected ItemFeatures').optional(),
   historyFeatures: z

@@ -33,6 +33,11 @@ const schema = z.strictObject({
 const SHARE_WHILE_COLLECTING = 0.5;
 /** Updates of one call at most, so that an abort is heard soon. */
 const ROUND = 16;
+/**
+ * Weight of an item just shown against a candidate's 1: it was not offered, so it must not outweigh what was. Enough for the repeat
+ * features to learn; more costs what the text weights know.
+ */
+const SHOWN_WEIGHT = 0.1;
 
 /**
  * `'list'`, pre-training's default: the list loss over the candidates shown and None, because the information of an answer
@@ -121,7 +126,7 @@ function columnsOf(
       // Answers from elsewhere may offer an item of the history again, or have it there twice: it then stands once.
       if (items.subarray(at, at + K + j).includes(item)) continue;
       items[at + K + j] = item;
-      candidateWeights[at + K + j] = 1;
+      candidateWeights[at + K + j] = SHOWN_WEIGHT;
     }
   }
   return { items, width, candidateWeights };

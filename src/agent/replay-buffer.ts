@@ -47,6 +47,8 @@ const optionsSchema = z.strictObject({
   maxItemsPerLane: z.int().min(2).optional(),
 });
 
+/** Most transitions of one sample. */
+const MAX_SAMPLE = 2 ** 26;
 /** Most entries of one column: beyond it the memory of no machine would do. */
 const MAX_ENTRIES = 2 ** 30;
 
@@ -215,7 +217,7 @@ export class ReplayBuffer {
   sample(n: number, rng: Rng): TransitionBatch {
     const size = this.size;
     checkObject('ReplayBuffer.sample', 'rng', rng, ['integer'], 'an Rng');
-    if (!(Number.isInteger(n) && n >= 1) || size === 0) {
+    if (!(Number.isInteger(n) && n >= 1 && n <= MAX_SAMPLE) || size === 0) {
       throw new InvalidArgumentError(
         `ReplayBuffer.sample: expected \`n\` to be a whole number >= 1 and the buffer not to be empty, got n ${describeValue(n)} and ${size} transitions`,
         { argument: 'n', wanted: 'a whole number >= 1 of a buffer that is not empty', got: n },

@@ -190,10 +190,6 @@ export function checkTransitionStep(step: TransitionStep, shape: TransitionShape
   for (const [name, column] of Object.entries(columns)) {
     if (column !== undefined || !OPTIONAL.has(name)) expectLength(where, name, column, N);
   }
-  for (const [name, column] of Object.entries({ rewards, logProb, pretrainedLogProb })) {
-    const wrong = column?.findIndex((value) => Number.isNaN(value)) ?? -1;
-    if (wrong >= 0) fail(where, `${name}[${wrong}]`, 'a number', column?.[wrong]);
-  }
   checkNumber(where, 'alpha', alpha, { low: 0, high: 1 });
   if (K > 0 || step.candidates !== undefined) expectLength(where, 'candidates', step.candidates, N * K);
   for (let lane = 0; lane < N; lane++) {

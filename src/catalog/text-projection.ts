@@ -55,10 +55,11 @@ export class TextProjection {
         throw fail(`expected rows of width ${V}, the vocabulary's, without \`components\`, got ${width}`);
       return new TextProjection({ attributes, vocabulary, idf: idf.data, width });
     }
-    const { data, shape } = components;
+    const { data, shape } = components ?? {};
     if (
       !(data instanceof Float32Array) ||
       shape?.[0] !== V ||
+      shape[1] !== width ||
       data.length !== V * width ||
       !data.every(Number.isFinite)
     ) {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
 import { BackendError, InvalidArgumentError } from '../foundation/errors.js';
-import { checkOptions, closest } from '../foundation/options.js';
+import { checkOptions, closest, describeValue } from '../foundation/options.js';
 import { applyMatMulPatch, removeMatMulPatch } from './matmul-patch.js';
 
 /** Names of the compute backends that {@link useBackend} knows. */
@@ -105,11 +105,11 @@ async function choose(name: 'auto' | BackendName, options: CheckedOptions): Prom
 }
 
 function checkName(name: string): void {
-  if (!Object.hasOwn(BACKENDS, name)) {
+  if (typeof name !== 'string' || !Object.hasOwn(BACKENDS, name)) {
     const names = ['auto', ...Object.keys(BACKENDS)];
-    const guess = typeof name === 'string' ? closest(name, names) : undefined;
+    const guess = typeof name === 'string' ? closest(name as string, names) : undefined;
     throw new InvalidArgumentError(
-      `useBackend: expected one of ${names.join(', ')}, got ${String(name)}${guess === undefined ? '' : ` (did you mean '${guess}'?)`}`,
+      `useBackend: expected one of ${names.join(', ')}, got ${describeValue(name)}${guess === undefined ? '' : ` (did you mean '${guess}'?)`}`,
       { argument: 'name', wanted: names.join(', '), got: name },
     );
   }

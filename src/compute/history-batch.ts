@@ -68,15 +68,15 @@ export function historyBatch(
     const kept = Math.min(history.length, length);
     const skipped = history.length - kept;
     lengths[row] = kept;
-    for (let column = 0; column < kept; column++) {
-      const item = history[skipped + column];
+    for (let place = 0; place < history.length; place++) {
+      const item = history[place];
       if (item === undefined || !Number.isInteger(item) || item < 0) {
         throw new InvalidArgumentError(
-          `Expected history ${row} to hold item indices, whole numbers of at least 0, got ${describeValue(item)} at place ${skipped + column}`,
-          { argument: `histories[${row}][${skipped + column}]`, wanted: 'an item index', got: item },
+          `Expected history ${row} to hold item indices, whole numbers of at least 0, got ${describeValue(item)} at place ${place}`,
+          { argument: `histories[${row}][${place}]`, wanted: 'an item index', got: item },
         );
       }
-      items[row * length + column] = item;
+      if (place >= skipped) items[row * length + place - skipped] = item;
     }
   }
   const { context } = options;

@@ -5,7 +5,7 @@ import { checkOptions } from '../foundation/options.js';
 import type { Rng } from '../foundation/rng.js';
 import type { HistoryFeatures } from './history-features.js';
 import { ParameterStore } from './parameter-store.js';
-import type { NamedParameter, StateEncoder } from './state-encoder.js';
+import type { NamedParameter, Parameters, StateEncoder } from './state-encoder.js';
 
 /**
  * What the model is: encoder, item representation and heads. Its parameters are made by `initParameters`.
@@ -53,18 +53,23 @@ const MAX_PARAMETER = 2 ** 28;
 const isArray = (value: unknown): value is Float32Array => value instanceof Float32Array;
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
 
-const encoderSchema = z.custom<StateEncoder>(
+/** A state encoder, the user's own included: all its members, of the right kinds. */
+export const encoderSchema = z.custom<StateEncoder>(
   (value) => {
     if (!isObject(value)) return false;
     const encoder = value as Partial<StateEncoder>;
     const sizes = [encoder.itemWidth, encoder.stateWidth, encoder.historyLength];
     return (
+      typeof encoder.name === 'string' &&
       sizes.every((size) => Number.isInteger(size) && (size as number) > 0) &&
       typeof encoder.init === 'function' &&
       typeof encoder.apply === 'function'
     );
   },
-  { error: 'a StateEncoder (init, apply, and whole itemWidth, stateWidth and historyLength of at least 1)' },
+  {
+    error:
+      'expected a StateEncoder (name, init, apply, and whole itemWidth, stateWidth and historyLength of at least 1)',
+  },
 );
 
 const modelSpecSchema = z.strictObject({
@@ -135,7 +140,9 @@ export function initParameters(spec: ModelSpec, rng: Rng): ParameterStore {
     if (spec.items !== 'id') normal(`${prefix}/projection`, [spec.itemFeatureWidth as number, width], deviation);
   };
   const encoderParameters = (prefix: string): void => {
-    for (const [name, parameter] of Object.entries(encoder.init(rng.fork(prefix), { contextWidth }))) {
+    const made: unknown = encoder.init(rng.fork(prefix), { contextWidth });
+    checkObject('ActorCritic', 'what encoder.init gives', made, [], 'parameters by name');
+    for (const [name, parameter] of Object.entries(made as Parameters)) {
       parameters.set(`${prefix}/${name}`, parameter);
     }
   };

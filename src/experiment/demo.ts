@@ -26,9 +26,9 @@ export const DEMO = {
   /** Simulated users' beginnings. */
   starts: 256,
   /** Mean entropy at hand-over, nats. */
-  handoverEntropy: 3,
+  handoverEntropy: 2,
   /** Alpha of the mixture, by environment step. */
-  alpha: { from: 0.1, to: 1, steps: 6000 },
+  alpha: { from: 0.2, to: 1, steps: 4000 },
   /** Environment steps of each online method. */
   steps: 20_000,
   /** Steps at which the online methods are measured. */
@@ -38,7 +38,7 @@ export const DEMO = {
   /** Parallel users while learning. */
   lanes: 16,
   /** Episodes of a measurement. */
-  episodes: 192,
+  episodes: 384,
 } as const;
 
 /** Options of {@link runDemo}. */
@@ -49,7 +49,7 @@ export interface DemoOptions {
   readonly steps?: number;
   /** Questions of a pre-training, >= 1. @default 2000 */
   readonly calls?: number;
-  /** Episodes of a measurement, >= 1. @default 192 */
+  /** Episodes of a measurement, >= 1. @default 384 */
   readonly episodes?: number;
   /** Where measurements and checkpoints go: an interrupted demo goes on from there. @default nowhere */
   readonly storage?: Storage | undefined;

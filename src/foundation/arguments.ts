@@ -2,7 +2,7 @@ import { InvalidArgumentError } from './errors.js';
 import { describeValue } from './options.js';
 
 /** Bounds of {@link checkNumber}, both included. */
-export interface NumberBounds {
+interface NumberBounds {
   /** Least value. @default -Infinity, which still excludes -Infinity itself */
   readonly low?: number;
   /** Greatest value. @default Infinity; not itself, unless `infinite` */

@@ -72,8 +72,8 @@ export class Rng {
    * @throws {InvalidArgumentError} when the label is neither.
    */
   fork(label: string | number): Rng {
-    if (typeof label !== 'string' && typeof label !== 'number') {
-      throw argumentError('Rng.fork', 'label', 'a string or a number', label);
+    if (typeof label !== 'string' && !Number.isFinite(label)) {
+      throw argumentError('Rng.fork', 'label', 'a string or a finite number', label);
     }
     return Rng.#at(`${this.#path}/${segment(label)}`);
   }

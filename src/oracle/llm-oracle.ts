@@ -339,7 +339,8 @@ class Batch {
 function checkCompletion(value: unknown, attempts: number): Completion {
   if (typeof value === 'string') return { text: value };
   if (typeof value === 'object' && value !== null && typeof (value as Partial<Completion>).text === 'string') {
-    return value as Completion;
+    const { text, usage } = value as Completion;
+    return typeof usage === 'object' && usage !== null ? { text, usage } : { text };
   }
   const got = value === null ? 'null' : typeof value;
   throw new AbortError(

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { checkObject } from '../foundation/arguments.js';
+import { Catalog } from '../catalog/catalog.js';
+import { argumentError, checkObject } from '../foundation/arguments.js';
 import { checkOptions } from '../foundation/options.js';
 import { confidenceInterval, mean } from '../metrics/statistics.js';
 import { actionRng, CARD_POLICIES, type CardPolicy, WORLD_SPLITS, type World, type WorldSplit } from './world.js';
@@ -85,6 +86,8 @@ const BREATH = 256;
  */
 export async function worldCard(world: World, options: WorldCardOptions = {}): Promise<CardRow[]> {
   checkObject('worldCard', 'world', world, ['planned'], 'a World');
+  if (!(world.catalog instanceof Catalog))
+    throw argumentError('worldCard', 'world.catalog', 'a Catalog', world.catalog);
   const {
     split,
     episodes = world.cardEpisodes,

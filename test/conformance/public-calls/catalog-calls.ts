@@ -131,7 +131,7 @@ export const catalogCalls: readonly PublicCall[] = [
   }),
   publicCall('ItemFeatures.restore', {
     covers: ['ItemFeatures'],
-    unchecked: /^saved$|^saved\.arrays(\.matrix(\.shape)?)?$/,
+    unchecked: /^saved$|^saved\.arrays(\.matrix(\.shape(\[[01]\])?)?)?$/,
     arguments: {
       saved: fc.constant(null).map(() => ({
         name: features.name,

@@ -71,6 +71,9 @@ const HOSTILE: readonly (readonly [as: string, make: () => unknown])[] = [
   ['a promise', () => Promise.resolve(1)],
 ];
 
+/** Which {@link MutationSeed.value} makes NaN of anything. */
+export const HOSTILE_NAN = HOSTILE.findIndex(([as]) => as === 'NaN');
+
 const UNKNOWN_KEYS = ['extra', '__proto__', 'constructor', 'toString'] as const;
 
 /** Changes one field; the arguments given stay as they are. */

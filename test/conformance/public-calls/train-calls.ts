@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import {
+  ActorCritic,
   adapt,
   confidenceInterval,
   EventEmitter,
@@ -65,7 +66,7 @@ export const trainCalls: readonly PublicCall[] = [
     runs: 300,
     arguments: {
       options: fc.record({
-        agent: fc.constant(agents.state),
+        agent: fc.constant(null).map(() => smallAgent()),
         oracle: fc.constant(null).map(() => new ScriptedOracle(({ candidates }, n) => n % candidates.length)),
         budget: fc.record({ calls: fc.constantFrom(4, 6) }),
         epochs: fc.constantFrom(1, 2),
@@ -91,7 +92,14 @@ export const trainCalls: readonly PublicCall[] = [
         ...hooks,
       }),
     },
-    call: ({ options }, { signal }) => pretrain(stoppable(options, signal)),
+    call: async ({ options }, { signal }) => {
+      const { agent } = (options ?? {}) as { readonly agent?: unknown };
+      try {
+        return await pretrain(stoppable(options, signal));
+      } finally {
+        if (agent instanceof ActorCritic) agent.dispose();
+      }
+    },
   }),
   publicCall('pretrain, recorded answers and a storage', {
     covers: ['pretrain'],
@@ -205,10 +213,19 @@ export const trainCalls: readonly PublicCall[] = [
         gamma: within(0, 1),
       }),
       steps: fc.constantFrom(3, 4),
-      storage: fc.constant(null).map(() => new MemoryStorage()),
+      storage: fc.constant<'new' | MemoryStorage>('new'),
     },
     call: async ({ algorithm, steps, storage }, { signal }) =>
-      (await adapt({ agent: agents.state, env: userEnv(), steps, algorithm, storage, signal })).policy.dispose(),
+      (
+        await adapt({
+          agent: agents.state,
+          env: userEnv(),
+          steps,
+          algorithm,
+          storage: storage === 'new' ? new MemoryStorage() : storage,
+          signal,
+        })
+      ).policy.dispose(),
   }),
   publicCall('adapt, what the environment says', {
     covers: ['adapt', 'liftEnv'],
