@@ -26,7 +26,7 @@ export const DEMO = {
   /** Simulated users' beginnings. */
   starts: 256,
   /** Mean entropy at hand-over, nats. */
-  handoverEntropy: 2,
+  handoverEntropy: 3,
   /** Alpha of the mixture, by environment step. */
   alpha: { from: 0.2, to: 1, steps: 4000 },
   /** Environment steps of each online method. */
