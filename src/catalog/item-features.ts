@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import { argumentError } from '../foundation/arguments.js';
 import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
-import type { Catalog } from './catalog.js';
+import { Catalog } from './catalog.js';
 import { TextIndex } from './text-index.js';
 import { itemTokens, TextProjection } from './text-projection.js';
 import { truncatedSvd } from './truncated-svd.js';
@@ -107,6 +108,7 @@ export class ItemFeatures {
    * @throws {InvalidArgumentError} when an attribute is unknown or no item has a word in the attributes read.
    */
   static tfidf(catalog: Catalog, options: TfidfOptions = {}): ItemFeatures {
+    checkCatalog('ItemFeatures.tfidf', catalog);
     const {
       dimensions,
       seed,
@@ -175,6 +177,8 @@ export class ItemFeatures {
     embed: (texts: readonly string[]) => Promise<readonly (readonly number[] | Float32Array)[]>,
     options: EmbedOptions = {},
   ): Promise<ItemFeatures> {
+    checkCatalog('ItemFeatures.embed', catalog);
+    if (typeof embed !== 'function') throw argumentError('ItemFeatures.embed', 'embed', 'a function', embed);
     const { batchSize, name, signal } = checkOptions(embedOptions, options, 'ItemFeatures.embed');
     let width = 0;
     let matrix = new Float64Array(0);
@@ -229,12 +233,20 @@ export class ItemFeatures {
    * @throws {CheckpointError} when an array is missing, has another shape or kind, or is not finite, or rows are not of unit norm.
    */
   static restore(saved: SavedFeatures, source: string): ItemFeatures {
-    const { name, vocabulary, attributes, arrays } = saved;
     const fail = (message: string) => new CheckpointError(`${source}: item features: ${message}`, { source });
+    if (typeof saved?.arrays !== 'object' || saved.arrays === null) throw fail('expected saved features');
+    const { name, vocabulary, attributes, arrays } = saved;
     const { shape, data } = arrays.matrix ?? { shape: [], data: undefined };
-    const width = shape[1] ?? 0;
-    if (!(data instanceof Float32Array) || shape.length !== 2 || width < 1 || data.length < width) {
-      throw fail(`expected \`matrix\` to be a Float32Array [items, width], got ${data ? `[${shape}]` : 'none'}`);
+    const second: unknown = (shape as readonly unknown[] | undefined)?.[1];
+    const width = typeof second === 'number' && Number.isSafeInteger(second) ? second : 0;
+    if (
+      !(data instanceof Float32Array) ||
+      shape.length !== 2 ||
+      shape[0] !== data.length / width ||
+      width < 1 ||
+      data.length < width
+    ) {
+      throw fail(`expected \`matrix\` to be a Float32Array [items, width], got ${describeValue(shape)}`);
     }
     for (let start = 0; start < data.length; start += width) {
       let square = 0;
@@ -260,6 +272,9 @@ export class ItemFeatures {
    * @throws {InvalidArgumentError} when `origin` does not fit, or the catalogue lacks an attribute that was read and has new items.
    */
   transform(catalog: Catalog, origin: Int32Array): ItemFeatures | undefined {
+    checkCatalog('ItemFeatures.transform', catalog);
+    if (!(origin instanceof Int32Array))
+      throw argumentError('ItemFeatures.transform', 'origin', 'an Int32Array', origin);
     if (origin.length !== catalog.size || origin.some((old) => old < -1 || old >= this.itemCount)) {
       const wanted = `${catalog.size} item indices from -1 to ${this.itemCount - 1}`;
       throw refusal('origin', wanted, origin, `got ${origin.length} numbers`);
@@ -288,7 +303,7 @@ export class ItemFeatures {
    */
   row(i: number): Float32Array {
     if (!Number.isInteger(i) || i < 0 || i >= this.itemCount) {
-      throw refusal('i', `an item index from 0 to ${this.itemCount - 1}`, i, `got ${i}`);
+      throw refusal('i', `an item index from 0 to ${this.itemCount - 1}`, i, `got ${describeValue(i)}`);
     }
     return this.matrix.subarray(i * this.width, (i + 1) * this.width);
   }
@@ -352,4 +367,8 @@ function refusal(argument: string, wanted: string, got: unknown, told: string): 
     wanted,
     got,
   });
+}
+
+function checkCatalog(where: string, catalog: unknown): void {
+  if (!(catalog instanceof Catalog)) throw argumentError(where, 'catalog', 'a Catalog', catalog);
 }

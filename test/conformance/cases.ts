@@ -50,7 +50,7 @@ export interface Case {
 }
 
 /** Rows of every kind: empty, one item, as long as the window, longer, with repeats. */
-export const MIXED: readonly (readonly number[])[] = [[], [3], [1, 10, 2, 4], [0, 5, 5, 7, 8, 2, 1], [6, 6]];
+const MIXED: readonly (readonly number[])[] = [[], [3], [1, 10, 2, 4], [0, 5, 5, 7, 8, 2, 1], [6, 6]];
 
 /** The cases that the kernels are checked on. */
 export const CASES: readonly CaseOptions[] = [

@@ -92,7 +92,6 @@ export const catalogCalls: readonly PublicCall[] = [
   }),
   publicCall('ItemFeatures.tfidf', {
     covers: ['ItemFeatures'],
-    unchecked: /^catalog$/,
     arguments: {
       catalog: fc.constant(catalog),
       options: fc.record({ dimensions: fc.constantFrom(2, 4, 100), seed, attributes: fc.constant(['title']) }),
@@ -106,7 +105,6 @@ export const catalogCalls: readonly PublicCall[] = [
   }),
   publicCall('ItemFeatures.embed', {
     covers: ['ItemFeatures'],
-    unchecked: /^catalog$/,
     arguments: {
       catalog: fc.constant(catalog),
       rows: fc.array(fc.array(fc.nat(5), { minLength: 2, maxLength: 2 }), { minLength: ITEMS, maxLength: ITEMS }),
@@ -118,20 +116,17 @@ export const catalogCalls: readonly PublicCall[] = [
   }),
   publicCall('ItemFeatures.embed, its function', {
     covers: ['ItemFeatures'],
-    unchecked: /^embed$/,
     runs: 60,
     arguments: { embed: fc.constant(async (texts: readonly string[]) => texts.map(() => [1, 2])) },
     call: ({ embed }) => ItemFeatures.embed(catalog, embed),
   }),
   publicCall('ItemFeatures rows', {
     covers: ['ItemFeatures'],
-    unchecked: /^[ij]$/,
     arguments: { i: item, j: item },
     call: ({ i, j }) => [features.row(i), features.cosine(i, j)],
   }),
   publicCall('ItemFeatures.restore', {
     covers: ['ItemFeatures'],
-    unchecked: /^saved$|^saved\.arrays(\.matrix(\.shape(\[[01]\])?)?)?$/,
     arguments: {
       saved: fc.constant(null).map(() => ({
         name: features.name,
@@ -150,7 +145,6 @@ export const catalogCalls: readonly PublicCall[] = [
   }),
   publicCall('ItemFeatures.transform', {
     covers: ['ItemFeatures'],
-    unchecked: /^(catalog|origin)$/,
     arguments: {
       catalog: fc.constant(catalog),
       origin: fc

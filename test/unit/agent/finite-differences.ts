@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 
 /** d f / d x[i] for every i. */
-export function centralDifferences(f: (x: readonly number[]) => number, x: readonly number[]): number[] {
+function centralDifferences(f: (x: readonly number[]) => number, x: readonly number[]): number[] {
   return x.map((value, i) => {
     const h = 1e-5 * Math.max(1, Math.abs(value));
     const moved = (by: number): number[] => x.map((other, j) => (j === i ? other + by : other));

@@ -80,5 +80,16 @@ export function contextOf(
   rng: Rng,
   change: Partial<UpdateContext> = {},
 ): UpdateContext {
-  return { learner, buffer, mask: {}, rng, progress: 0, steps: 8, totalSteps: 1000, newSteps: 8, attempted: 0, ...change };
+  return {
+    learner,
+    buffer,
+    mask: {},
+    rng,
+    progress: 0,
+    steps: 8,
+    totalSteps: 1000,
+    newSteps: 8,
+    attempted: 0,
+    ...change,
+  };
 }

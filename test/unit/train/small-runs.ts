@@ -12,7 +12,7 @@ import { type AdaptOptions, adapt } from '../../../src/train/adapt.js';
 import { type PretrainOptions, pretrain } from '../../../src/train/pretrain.js';
 
 /** Items of every small run. */
-export const ITEMS = 40;
+const ITEMS = 40;
 const LANES = 4;
 /** One catalogue, so that environments and agents share it. */
 export const catalog = tinyCatalog(ITEMS);

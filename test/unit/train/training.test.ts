@@ -389,7 +389,7 @@ describe('adapt', () => {
     const options = adaptOptions(agent);
     const wrong: readonly (() => Promise<unknown>)[] = [
       () => adapt({ ...options, alpha: 0.5 }),
-      () => adapt({ ...options, agent: actionCritic }),
+      () => adapt({ ...options, agent: actionCritic, freshCritic: false }),
       () => adapt({ ...options, env: identityEnv({ items: 7 }) }),
       () => adapt({ ...options, steps: 0 }),
       () => adapt({ ...options, algorithm: { name: 'ppo', clip: -1 } }),
@@ -399,6 +399,26 @@ describe('adapt', () => {
     ];
     for (const [i, run] of wrong.entries())
       expect(await failure(run()), String(i)).toBeInstanceOf(InvalidArgumentError);
+  });
+});
+
+describe('a critic of the other reading', () => {
+  it('is drawn anew in the reading the algorithm needs; actor and encoder are kept, and the agent stays as it was', async () => {
+    using agent = smallAgent({ critic: 'action' });
+    const before = await agent.sha256();
+    const { policy, learner } = await adapt({
+      ...adaptOptions(agent),
+      steps: 1,
+      algorithm: { name: 'ppo', learningRate: 1e-12 },
+    });
+    expect(learner.settings.critic).toBe('state');
+    expect(await agent.sha256()).toBe(before);
+    const own = agent.store.get('item/id').data;
+    expect(learner.store.get('item/id').data.every((value, i) => Math.abs(value - (own[i] as number)) < 1e-6)).toBe(
+      true,
+    );
+    expect(learner.store.names.some((name) => name.startsWith('critic/'))).toBe(false);
+    policy.dispose();
   });
 });
 
