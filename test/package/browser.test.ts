@@ -190,11 +190,14 @@ describe.skipIf(!hasChromium)(`the library in ${where}`, () => {
     expectSound(inNode);
   });
 
-  /** Bitwise the same weights. Losses are sums of JavaScript's `Math.exp`, whose last digit differs between engines. */
-  function expectSameAsInNode({ report, losses, ...outcome }: Outcome): void {
-    const { report: _, losses: lossesInNode, ...wanted } = inNode;
+  /** Bitwise the same weights. Losses and probabilities are made by JavaScript's `Math.exp`, whose last digit differs between engines. */
+  function expectSameAsInNode({ report, losses, recommended, reloaded: _again, ...outcome }: Outcome): void {
+    const { report: _report, losses: lossesInNode, recommended: wantedItems, reloaded: _, ...wanted } = inNode;
     expect(report.backend).toBe('wasm');
     expect(largestDifference(losses, lossesInNode)).toBeLessThan(1e-12);
+    expect(recommended.map(({ id }) => id)).toEqual(wantedItems.map(({ id }) => id));
+    const probabilities = (items: Outcome['recommended']) => items.map(({ probability }) => probability);
+    expect(largestDifference(probabilities(recommended), probabilities(wantedItems))).toBeLessThan(1e-12);
     expect(outcome).toEqual(wanted);
   }
 
