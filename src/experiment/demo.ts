@@ -26,9 +26,9 @@ export const DEMO = {
   /** Simulated users' beginnings. */
   starts: 256,
   /** Mean entropy at hand-over, nats. */
-  handoverEntropy: 3,
+  handoverEntropy: 2.5,
   /** Alpha of the mixture, by environment step. */
-  alpha: { from: 0.2, to: 1, steps: 4000 },
+  alpha: { from: 0.2, to: 1, steps: 6000 },
   /** Environment steps of each online method. */
   steps: 20_000,
   /** Steps at which the online methods are measured. */
