@@ -27,6 +27,8 @@ export interface ReplaySettings {
   readonly learningRate?: number;
   /** Share of the learning rate left at the end, 0 to 1. @default 'replay' 0, 'paper' 1 */
   readonly finalLearningRate?: number;
+  /** Factor of the learning rate for the history features' weights, >= 0. @default 'replay' 10, 'paper' 1 */
+  readonly historyRate?: number;
   /** Clip of the global gradient norm; Infinity for none. @default 'replay' 1, 'paper' Infinity */
   readonly clipNorm?: number;
   /** Weight of L_Q. @default 'replay' 0.5, 'paper' 1 (Eq. 10) */
@@ -46,6 +48,7 @@ const schema = z.strictObject({
   gamma: z.number().min(0).max(1),
   learningRate: z.number().positive().max(1),
   finalLearningRate: z.number().min(0).max(1),
+  historyRate: z.number().min(0).max(1000),
   clipNorm: z.union([z.number().positive(), z.literal(Number.POSITIVE_INFINITY)]),
   valueWeight: z.number().min(0),
   entropyWeight: z.number().min(0),
@@ -66,7 +69,8 @@ class ReplayA2c implements Algorithm {
   constructor(name: 'replay' | 'paper', settings: z.output<typeof schema>) {
     this.name = name;
     this.#settings = settings;
-    this.optimiser = new Adam({ learningRate: settings.learningRate, clipNorm: settings.clipNorm });
+    const { learningRate, clipNorm, historyRate } = settings;
+    this.optimiser = new Adam({ learningRate, clipNorm, multipliers: { 'actor/history': historyRate } });
   }
 
   stepsPerLane(lanes: number): number {
@@ -165,6 +169,7 @@ export function replay(settings: ReplaySettings = {}): Algorithm {
     gamma: 0.9,
     learningRate: 3e-3,
     finalLearningRate: 0,
+    historyRate: 10,
     clipNorm: 1,
     valueWeight: 0.5,
     entropyWeight: 0.04,
@@ -188,6 +193,7 @@ export function paper(settings: ReplaySettings = {}): Algorithm {
     gamma: 0.9,
     learningRate: 1e-3,
     finalLearningRate: 1,
+    historyRate: 1,
     clipNorm: Number.POSITIVE_INFINITY,
     valueWeight: 1,
     entropyWeight: 0,
