@@ -41,6 +41,7 @@ export type {
   TrainingProgress,
 } from './train/training-events.js';
 export type { EpisodePoint, LoopResult } from './train/training-loop.js';
+export type { TrainingHookOptions } from './train/training-options.js';
 
 // Items, and what is known of them.
 

@@ -15,13 +15,11 @@ import type { JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { asSchedule, linearSchedule, type Schedule } from '../foundation/schedules.js';
-import type { Storage } from '../foundation/storage.js';
 import { EnvironmentSource } from './environment-source.js';
 import { featuresHash } from './features-hash.js';
 import { softenToEntropy } from './handover.js';
-import type { TrainingEmitter, TrainingProgress } from './training-events.js';
 import { type LoopResult, runLoop } from './training-loop.js';
-import { hookSchemas, instance } from './training-options.js';
+import { hookSchemas, instance, type TrainingHookOptions } from './training-options.js';
 
 /** An algorithm by name, or with settings. */
 export type AdaptAlgorithm = AlgorithmName | NamedPpoSettings | NamedReplaySettings;
@@ -39,7 +37,7 @@ export interface NamedReplaySettings extends ReplaySettings {
 }
 
 /** Options of {@link adapt}. */
-export interface AdaptOptions {
+export interface AdaptOptions extends TrainingHookOptions {
   /** pi_theta, pre-trained or not; borrowed, and left as it was. */
   readonly agent: ActorCritic;
   /** Where it acts; borrowed. One `Env` is one user at a time; a `BatchEnv` serves many. */
@@ -60,18 +58,8 @@ export interface AdaptOptions {
   readonly handoverEntropy?: number;
   /** How it explores while it learns (paper section 6.4); the probability of what it did is kept exactly. @default categorical, from the policy itself */
   readonly exploration?: Exploration;
-  /** Seed of everything drawn. @default 0 */
-  readonly seed?: number;
-  /** Steps an epoch lasts (the paper's @e). @default 1000 */
-  readonly stepsPerEpoch?: number;
-  /** Where checkpoints go; run again with the same storage and options and the run goes on. @default nowhere */
-  readonly storage?: Storage;
   /** Steps between checkpoints. @default 5000 */
   readonly checkpointEvery?: number;
-  /** Told what happens. */
-  readonly events?: TrainingEmitter;
-  /** Told about every second. */
-  readonly onProgress?: (progress: TrainingProgress) => void;
   /** Awaited after every epoch, with the policy as it stands; may evaluate it. */
   readonly afterEpoch?: (epoch: {
     readonly epoch: number;
@@ -79,8 +67,6 @@ export interface AdaptOptions {
     readonly updates: number;
     readonly policy: ActorCritic | MixturePolicy;
   }) => unknown;
-  /** Told of what is odd but no error. */
-  readonly onWarning?: (message: string) => void;
   /**
    * Stops the run after writing a checkpoint. Episodes of an environment that cannot save its state are begun anew at every
    * checkpoint, so there the run goes back to the last one of the beat: choose `checkpointEvery` by what you can lose.

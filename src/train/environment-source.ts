@@ -2,7 +2,6 @@ import type { ActorCritic } from '../agent/actor-critic.js';
 import type { Exploration } from '../agent/exploration.js';
 import { type MixtureDecision, MixturePolicy } from '../agent/mixture-policy.js';
 import type { Decision } from '../agent/policy.js';
-import type { ReplayBuffer } from '../agent/replay-buffer.js';
 import type { HistoryBatch } from '../compute/history-batch.js';
 import type { Mask } from '../compute/mask.js';
 import type { BatchEnv } from '../env/batch-env.js';
@@ -10,7 +9,7 @@ import { CheckpointError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
 import { Rng } from '../foundation/rng.js';
 import type { Schedule } from '../foundation/schedules.js';
-import type { ExperienceSource, SourceStep } from './training-loop.js';
+import type { ExperienceSource, SourceStep, StepContext } from './training-loop.js';
 
 /** Experience of an acting policy in an environment: Algorithm 2, lines 5-13, for B users at once. */
 export class EnvironmentSource implements ExperienceSource {
@@ -50,15 +49,7 @@ export class EnvironmentSource implements ExperienceSource {
     this.#forget();
   }
 
-  async step({
-    buffer,
-    rng,
-    steps,
-  }: {
-    readonly buffer: ReplayBuffer;
-    readonly rng: Rng;
-    readonly steps: number;
-  }): Promise<SourceStep> {
+  async step({ buffer, rng, steps }: StepContext): Promise<SourceStep> {
     const env = this.#env;
     const lanes = env.size;
     const policy = this.#policy;

@@ -1,5 +1,4 @@
 import type { ActorCritic } from '../agent/actor-critic.js';
-import type { ReplayBuffer } from '../agent/replay-buffer.js';
 import { type HistoryBatch, historyBatch } from '../compute/history-batch.js';
 import type { Mask } from '../compute/mask.js';
 import { CheckpointError, OracleError } from '../foundation/errors.js';
@@ -13,7 +12,7 @@ import {
   preferInBatches,
 } from '../oracle/preference-oracle.js';
 import type { TrainingEmitter } from './training-events.js';
-import type { ExperienceSource, SourceStep } from './training-loop.js';
+import type { ExperienceSource, SourceStep, StepContext } from './training-loop.js';
 
 /** A start of simulated episodes, in item indices. */
 export interface IndexedStart {
@@ -97,15 +96,7 @@ export class PreferenceSource implements ExperienceSource {
     for (const lane of this.#lanes) this.#begin(lane);
   }
 
-  async step({
-    buffer,
-    rng,
-    steps,
-  }: {
-    readonly buffer: ReplayBuffer;
-    readonly rng: Rng;
-    readonly steps: number;
-  }): Promise<SourceStep> {
+  async step({ buffer, rng, steps }: StepContext): Promise<SourceStep> {
     const lanes = this.#lanes;
     const K = this.#candidates.count;
     const contextWidth = this.#agent.settings.contextWidth;

@@ -10,15 +10,14 @@ import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
-import type { Storage } from '../foundation/storage.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
 import { featuresHash } from './features-hash.js';
 import { type IndexedStart, PreferenceSource } from './preference-source.js';
 import { type IndexedAnswer, RecordedSource } from './recorded-source.js';
-import type { TrainingCounts, TrainingEmitter, TrainingProgress } from './training-events.js';
+import type { TrainingCounts } from './training-events.js';
 import { type LoopResult, runLoop } from './training-loop.js';
-import { hookSchemas, instance } from './training-options.js';
+import { hookSchemas, instance, type TrainingHookOptions } from './training-options.js';
 
 /** A simulated user's beginning: x1 of the paper. */
 export interface PretrainStart {
@@ -58,7 +57,7 @@ export interface NamedPaperSettings extends ReplaySettings {
 }
 
 /** Options of {@link pretrain}. */
-export interface PretrainOptions {
+export interface PretrainOptions extends TrainingHookOptions {
   /** The agent that learns, in place; borrowed. */
   readonly agent: ActorCritic;
   /** Who is asked. Exactly one of `oracle` and `answers`. */
@@ -94,26 +93,14 @@ export interface PretrainOptions {
   readonly maxInvalidRate?: number;
   /** Asks questions again whose answer on record could not be read: for a run that `maxInvalidRate` ended, once the oracle is mended. @default false */
   readonly retryInvalid?: boolean;
-  /** Seed of everything drawn. @default 0 */
-  readonly seed?: number;
-  /** Where answers and checkpoints go; run again with the same storage and options and the run goes on. @default nowhere */
-  readonly storage?: Storage;
   /** Steps between checkpoints. @default 500 */
   readonly checkpointEvery?: number;
-  /** Steps an epoch of `afterEpoch` lasts. @default 1000 */
-  readonly stepsPerEpoch?: number;
-  /** Told what happens. */
-  readonly events?: TrainingEmitter;
-  /** Told about every second. */
-  readonly onProgress?: (progress: TrainingProgress) => void;
   /** Awaited after every epoch. */
   readonly afterEpoch?: (epoch: {
     readonly epoch: number;
     readonly steps: number;
     readonly updates: number;
   }) => unknown;
-  /** Told of what is odd but no error, such as a damaged checkpoint that was passed over. */
-  readonly onWarning?: (message: string) => void;
   /** Stops the run after writing a checkpoint. */
   readonly signal?: AbortSignal;
 }

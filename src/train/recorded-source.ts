@@ -1,9 +1,8 @@
-import type { ReplayBuffer } from '../agent/replay-buffer.js';
 import { historyBatch } from '../compute/history-batch.js';
 import type { Mask } from '../compute/mask.js';
 import type { JsonValue } from '../foundation/json.js';
 import { Rng } from '../foundation/rng.js';
-import type { ExperienceSource, SourceStep } from './training-loop.js';
+import type { ExperienceSource, SourceStep, StepContext } from './training-loop.js';
 
 /** An answer somebody already has, in item indices. */
 export interface IndexedAnswer {
@@ -36,15 +35,7 @@ export class RecordedSource implements ExperienceSource {
     // The order is fixed by the seed; the position is the loop's step count.
   }
 
-  async step({
-    buffer,
-    rng,
-    steps,
-  }: {
-    readonly buffer: ReplayBuffer;
-    readonly rng: Rng;
-    readonly steps: number;
-  }): Promise<SourceStep> {
+  async step({ buffer, rng, steps }: StepContext): Promise<SourceStep> {
     const lanes = this.#lanes;
     const size = Math.min(lanes, this.#order.length - steps);
     const shown = Array.from(

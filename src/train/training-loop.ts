@@ -25,7 +25,7 @@ export interface ExperienceSource {
    *
    * @param steps - steps taken before.
    */
-  step(context: { readonly buffer: ReplayBuffer; readonly rng: Rng; readonly steps: number }): Promise<SourceStep>;
+  step(context: StepContext): Promise<SourceStep>;
   /** Whether episodes can be saved; where not, see {@link ExperienceSource.restart}. */
   readonly isSaved: boolean;
   /** Episodes and counters as JSON; undefined where they cannot be saved, and after half a step. */
@@ -34,6 +34,16 @@ export interface ExperienceSource {
   restoreState(state: JsonValue): void;
   /** Where episodes cannot be saved: abandons them and starts others that depend on `steps` alone, at every checkpoint, so that a resumed run meets what an unbroken one met. */
   restart(steps: number): Promise<void>;
+}
+
+/** What a source is handed for one step. */
+export interface StepContext {
+  /** Takes the transitions. */
+  readonly buffer: ReplayBuffer;
+  /** Draws actions and candidates; its state is part of checkpoints. */
+  readonly rng: Rng;
+  /** Steps taken before. */
+  readonly steps: number;
 }
 
 /** What one step of a source did. */
