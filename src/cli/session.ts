@@ -46,7 +46,7 @@ export interface Outcome {
   /** Remarks of the report. @default none */
   readonly notes?: readonly string[];
   /** Which kernels made the updates. @default 'reference' */
-  readonly kernels?: 'reference' | 'fused';
+  readonly kernels?: 'reference' | 'hybrid' | 'fused';
   /** Share of the updates that ran fused. @default 0 */
   readonly fusedShare?: number;
 }

@@ -2,6 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
 import { BackendError, InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions, closest, describeValue } from '../foundation/options.js';
+import { leaveEngine, loadEngine } from './fused/engine.js';
+import { bestVariant, type EngineVariant } from './fused/engine-variants.js';
+import { defaultThreads } from './fused/thread-pool.js';
 import { applyMatMulPatch, removeMatMulPatch } from './matmul-patch.js';
 
 /** Names of the compute backends that {@link useBackend} knows. */
@@ -17,6 +20,14 @@ export interface BackendReport {
   readonly reason: string;
   /** Whether the faster BatchMatMul is in place (wasm only). */
   readonly patched: boolean;
+  /** What computes the models that it can: the fused engine, or plain tfjs operations on this backend. */
+  readonly kernels: 'fused' | 'reference';
+  /** Why it is these, in a sentence. */
+  readonly kernelsReason: string;
+  /** Which build of the engine: with fused multiply-adds (`relaxed-simd`) or without; undefined for `reference`. */
+  readonly variant: EngineVariant | undefined;
+  /** Threads that the engine may use, the calling one among them; 1 for `reference`. */
+  readonly threads: number;
 }
 
 /** Options of {@link useBackend}. */
@@ -29,6 +40,22 @@ export interface BackendOptions {
    * page that failed to find them has to be loaded again. @default beside the page, or the script if that is no module
    */
   readonly wasmPaths?: string | Readonly<Record<string, string>>;
+  /**
+   * `'auto'` loads the fused engine where the backend is wasm and WebAssembly has SIMD; `'reference'` keeps to tfjs's
+   * operations. Models that were made before stay with what they have. @default 'auto'
+   */
+  readonly kernels?: 'auto' | 'reference';
+  /**
+   * Threads of the engine, the calling one among them, from 1 to 64. Workers start when there is work for them, and keep no
+   * process alive; their number changes no bit of a result. Browsers share memory, and so have threads, on pages that are
+   * cross-origin isolated only. It can be changed at any time. @default what the machine has, at most 4
+   */
+  readonly threads?: number;
+  /**
+   * `'auto'` takes fused multiply-adds (relaxed SIMD) where the platform has them: faster, and other last digits than
+   * `'plain'`, which gives the same on all. It can be changed at any time. @default 'auto'
+   */
+  readonly simd?: 'auto' | 'plain';
 }
 
 /** The files of `@tensorflow/tfjs-backend-wasm`: which one is fetched depends on the browser. */
@@ -47,6 +74,9 @@ const optionsSchema = z.strictObject({
       `expected the URL of a folder, or a URL for each of ${WASM_FILES.join(', ')}`,
     )
     .optional(),
+  kernels: z.enum(['auto', 'reference']).default('auto'),
+  threads: z.int().min(1).max(64).optional(),
+  simd: z.enum(['auto', 'plain']).default('auto'),
 });
 
 /** How tfjs calls each backend and which package brings it (none: part of `@tensorflow/tfjs`). */
@@ -81,6 +111,9 @@ function inTurn<T>(work: () => Promise<T>): Promise<T> {
  * wasm; in a browser it tries wasm (see `wasmPaths`), then webgl. It never falls back to cpu, which is a hundred times
  * slower: ask for `'cpu'` by name. Where none starts, the one that ran before goes on.
  *
+ * With wasm it also loads the library's own engine, on which models that it can compute run many times faster than on
+ * tfjs's operations: see `kernels`, `threads` and `simd`. Call it again to change those.
+ *
  * @param name - which backend. @default 'auto'
  * @param options - see {@link BackendOptions}.
  * @returns what runs and why.
@@ -99,10 +132,41 @@ export async function useBackend(
 
 type CheckedOptions = z.output<typeof optionsSchema>;
 
+/** The part of a report that is about tfjs, and the part that is about the engine. */
+type EngineReport = Pick<BackendReport, 'kernels' | 'kernelsReason' | 'variant' | 'threads'>;
+type TfjsReport = Omit<BackendReport, keyof EngineReport>;
+
 async function choose(name: 'auto' | BackendName, options: CheckedOptions): Promise<BackendReport> {
-  report = name === 'auto' ? await startAuto(options) : await start(name, name, 'asked for by name', options);
+  const started = name === 'auto' ? await startAuto(options) : await start(name, name, 'asked for by name', options);
+  report = { ...started, ...(await startEngine(started.backend, options)) };
   return report;
 }
+
+async function startEngine(backend: string, options: CheckedOptions): Promise<EngineReport> {
+  const best = bestVariant();
+  if (options.kernels === 'reference') return withoutEngine('asked for by name');
+  if (backend !== 'wasm') return withoutEngine('the fused engine belongs to the wasm backend');
+  if (best === undefined) return withoutEngine('WebAssembly has no SIMD here');
+  const settings = {
+    variant: options.simd === 'plain' ? 'simd' : best,
+    threads: options.threads ?? defaultThreads(),
+  } as const;
+  try {
+    const { variant, threads } = await loadEngine(settings);
+    const lack = threads < settings.threads ? ', in one thread because memory cannot be shared here' : '';
+    return { kernels: 'fused', kernelsReason: `wasm has SIMD${lack}`, variant, threads };
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error;
+    return withoutEngine(error.message);
+  }
+}
+
+function withoutEngine(kernelsReason: string): EngineReport {
+  leaveEngine();
+  return { ...REFERENCE, kernelsReason };
+}
+
+const REFERENCE = { kernels: 'reference', variant: undefined, threads: 1 } as const;
 
 function checkName(name: string): void {
   if (typeof name !== 'string' || !Object.hasOwn(BACKENDS, name)) {
@@ -126,7 +190,10 @@ export function currentBackend(): BackendReport | undefined {
  * @throws {BackendError} as {@link useBackend} does.
  */
 export async function ensureBackend(): Promise<BackendReport> {
-  return currentBackend() ?? inTurn(async () => currentBackend() ?? choose('auto', { patch: true }));
+  return (
+    currentBackend() ??
+    inTurn(async () => currentBackend() ?? choose('auto', checkOptions(optionsSchema, {}, 'useBackend')))
+  );
 }
 
 /**
@@ -149,10 +216,17 @@ export function requireBackend(): BackendReport {
 function chosenByProgram(): BackendReport | undefined {
   const { backendName: backend, registry } = tf.engine();
   if (backend === 'cpu' || registry[backend] === undefined || isHalfPrecision(backend)) return undefined;
-  return { backend, requested: 'program', reason: 'tfjs ran it already', patched: false };
+  return {
+    ...REFERENCE,
+    backend,
+    requested: 'program',
+    reason: 'tfjs ran it already',
+    patched: false,
+    kernelsReason: 'useBackend() loads the fused engine, and was not called',
+  };
 }
 
-async function startAuto(options: CheckedOptions): Promise<BackendReport> {
+async function startAuto(options: CheckedOptions): Promise<TfjsReport> {
   if (!isNode()) return startInBrowser(options);
   const refusals: string[] = [];
   for (const name of ['node-gpu', 'node'] as const) {
@@ -166,7 +240,7 @@ async function startAuto(options: CheckedOptions): Promise<BackendReport> {
   return start('wasm', 'auto', `the default without a native binding (${refusals.join('; ')})`, options);
 }
 
-async function startInBrowser(options: CheckedOptions): Promise<BackendReport> {
+async function startInBrowser(options: CheckedOptions): Promise<TfjsReport> {
   let refusal: BackendError;
   try {
     return await start('wasm', 'auto', 'the default in a browser', options);
@@ -190,7 +264,7 @@ async function start(
   requested: string,
   reason: string,
   options: CheckedOptions,
-): Promise<BackendReport> {
+): Promise<TfjsReport> {
   const { tfjs } = BACKENDS[name];
   await load(name, options);
   const before = tf.engine().backendName;

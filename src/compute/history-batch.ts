@@ -135,18 +135,20 @@ function packContext(
  *
  * @param batch - the batch to check.
  * @param shape - the model's number of items A and context width C.
+ * @param where - how the message calls the batch. @default 'batch'
  * @throws {InvalidArgumentError} naming the row and the value: an empty batch, arrays of the wrong size, a length
  * beyond L, an item outside 0..A-1, a context of another width than the model's.
  */
 export function checkHistoryBatch(
   batch: HistoryBatch,
   shape: { readonly itemCount: number; readonly contextWidth: number },
+  where = 'batch',
 ): void {
-  checkObject('checkHistoryBatch', 'batch', batch, [], 'a HistoryBatch');
+  checkObject('checkHistoryBatch', where, batch, [], 'a HistoryBatch');
   const { size, length, items, lengths } = batch;
   const fail = (argument: string, wanted: string, got: unknown): never => {
-    throw new InvalidArgumentError(`Expected \`batch.${argument}\` to be ${wanted}, got ${describeValue(got)}`, {
-      argument: `batch.${argument}`,
+    throw new InvalidArgumentError(`Expected \`${where}.${argument}\` to be ${wanted}, got ${describeValue(got)}`, {
+      argument: `${where}.${argument}`,
       wanted,
       got,
     });
@@ -159,14 +161,16 @@ export function checkHistoryBatch(
   if (!(lengths instanceof Int32Array) || lengths.length < size) {
     fail('lengths', `an Int32Array of ${size} rows`, `length ${lengths?.length}`);
   }
+  const { itemCount } = shape;
   for (let row = 0; row < size; row++) {
     const count = lengths[row] as number;
     if (count < 0 || count > length) fail(`lengths[${row}]`, `from 0 to ${length}, the number of columns`, count);
-    for (let column = 0; column < count; column++) {
-      const item = items[row * length + column] as number;
-      if (item < 0 || item >= shape.itemCount) {
-        fail(`items[${row}, ${column}]`, `an item index from 0 to ${shape.itemCount - 1}`, item);
-      }
+    const start = row * length;
+    const end = start + count;
+    for (let at = start; at < end; at++) {
+      const item = items[at] as number;
+      if (item >= 0 && item < itemCount) continue;
+      fail(`items[${row}, ${at - start}]`, `an item index from 0 to ${itemCount - 1}`, item);
     }
   }
   if (!Number.isInteger(batch.contextWidth) || batch.contextWidth < 0) {
@@ -179,8 +183,8 @@ export function checkHistoryBatch(
   const { context } = batch;
   if (!(context instanceof Float32Array) || context.length < size * shape.contextWidth) {
     throw new InvalidArgumentError(
-      `Expected \`batch.context\` to hold ${size} rows of width ${shape.contextWidth}, got ${describeValue(context)}`,
-      { argument: 'batch.context', wanted: `${size} rows of width ${shape.contextWidth}`, got: context },
+      `Expected \`${where}.context\` to hold ${size} rows of width ${shape.contextWidth}, got ${describeValue(context)}`,
+      { argument: `${where}.context`, wanted: `${size} rows of width ${shape.contextWidth}`, got: context },
     );
   }
 }

@@ -31,6 +31,28 @@ export interface Want {
   readonly entropy?: true;
   /** V(s); needs `critic: 'state'`. */
   readonly value?: true;
+  /** Numbers of the states that follow, as targets are made of. */
+  readonly next?: NextWant;
+}
+
+/**
+ * What {@link Want.next} asks of the states that follow those of the batch, row for row; at least one number. It is what
+ * a `forward` of its own on `histories` would give, under the same mask (`noRepeat` excludes the items of these
+ * histories; `excludeRows` is refused, for it could be meant for either) and temperature, never with dropout. It is
+ * data: nothing flows back through it. `value` alone reads no mask, so that a row with nothing left to show has one.
+ *
+ * One causal pass gives both where it is exact: no dropout, every next history is its history plus one item, and fits
+ * `historyLength`; checked row by row, otherwise two passes.
+ */
+export interface NextWant {
+  /** The next histories: as many rows as the batch, the same context width. */
+  readonly histories: HistoryBatch;
+  /** max over the unmasked items of the head's scores. */
+  readonly maxScore?: Head;
+  /** V(s'); needs `critic: 'state'`. */
+  readonly value?: true;
+  /** E_pi[Q] at s'; needs `critic: 'action'`. */
+  readonly expectedScore?: true;
 }
 
 /** Every number a forward pass can give; each is `[B]` but `scores`, which is `[B, width]`. */
@@ -58,8 +80,25 @@ export type AskedFor<W extends Want> =
   | (W extends Required<Pick<Want, 'entropy'>> ? 'entropy' : never)
   | (W extends Required<Pick<Want, 'value'>> ? 'value' : never);
 
+/** The numbers that {@link NextWant} can ask for, each `[B]`. */
+export type NextArrays = Pick<ScoreArrays, 'maxScore' | 'value' | 'expectedScore'>;
+
+/** The names of {@link NextArrays} that a given {@link NextWant} asks for. */
+export type NextAskedFor<N extends NextWant> =
+  | (N extends Required<Pick<NextWant, 'maxScore'>> ? 'maxScore' : never)
+  | (N extends Required<Pick<NextWant, 'value'>> ? 'value' : never)
+  | (N extends Required<Pick<NextWant, 'expectedScore'>> ? 'expectedScore' : never);
+
+/** What `forward` gives of the next states: exactly the numbers asked for. */
+export type NextScores<N extends NextWant = NextWant> = Readonly<Partial<NextArrays>> &
+  Readonly<Pick<NextArrays, NextAskedFor<N>>>;
+
 /** What `forward` gives: exactly the numbers asked for. */
-export type Scores<W extends Want = Want> = Readonly<Partial<ScoreArrays>> & Readonly<Pick<ScoreArrays, AskedFor<W>>>;
+export type Scores<W extends Want = Want> = Readonly<Partial<ScoreArrays>> &
+  Readonly<Pick<ScoreArrays, AskedFor<W>>> &
+  (W extends { readonly next: infer N extends NextWant }
+    ? { readonly next: NextScores<N> }
+    : { readonly next?: NextScores });
 
 /**
  * d loss / d output for outputs of the last forward; same sizes as the outputs. `maxScore` has none (targets are data);
@@ -88,6 +127,12 @@ export interface ScoreOptions {
   readonly dropoutSeed?: number;
 }
 
+/** Options of {@link Kernels.sample}. */
+export interface SampleOptions extends ScoreOptions {
+  /** Also gives V(s), from the same pass; needs `critic: 'state'`. @default not */
+  readonly value?: true;
+}
+
 /** Actions drawn from the policy, one for each row. */
 export interface SampledActions {
   /** Item indices `[B]`. */
@@ -95,6 +140,10 @@ export interface SampledActions {
   /** log pi(a|s) of them under mask and temperature, `[B]`. */
   readonly logProb: Float32Array;
 }
+
+/** What `sample` gives: with `value` where the options ask for it, V(s) `[B]`. */
+export type Sampled<O extends SampleOptions = SampleOptions> = SampledActions &
+  (O extends { readonly value: true } ? { readonly value: Float32Array } : { readonly value?: Float32Array });
 
 /** The k best items of each row. */
 export interface TopItems {
@@ -113,8 +162,15 @@ export interface TopItems {
  * counts it); `sample`, `topK` and `probabilities` refuse logits that are not finite.
  */
 export interface Kernels {
-  /** `reference`: plain tfjs ops with tfjs's own differentiation; `fused`: one fused engine. */
-  readonly kind: 'reference' | 'fused';
+  /**
+   * `reference`: plain tfjs ops with tfjs's own differentiation; `fused`: one fused engine; `hybrid`: the engine's heads
+   * over an encoder that runs in tfjs.
+   */
+  readonly kind: 'reference' | 'hybrid' | 'fused';
+  /** Which build of the engine computes, e.g. `relaxed-simd`; undefined for `reference`. */
+  readonly variant?: string;
+  /** How many threads the engine uses; undefined for `reference`. */
+  readonly threads?: number;
   /** The tfjs backend it runs on, e.g. `wasm`. */
   readonly backend: string;
   /** The parameters; borrowed. */
@@ -139,8 +195,9 @@ export interface Kernels {
    * masked item is never drawn.
    *
    * @param uniforms - one number of [0, 1) for each row.
+   * @throws {InvalidArgumentError} also when `value` is asked of a model without one.
    */
-  sample(batch: HistoryBatch, uniforms: Float64Array, options?: ScoreOptions): SampledActions;
+  sample<O extends SampleOptions>(batch: HistoryBatch, uniforms: Float64Array, options?: O): Sampled<O>;
   /**
    * The k best unmasked items of each row; `topK(batch, 1)` is the argmax.
    *

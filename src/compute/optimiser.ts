@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { CheckpointError, InvalidArgumentError } from '../foundation/errors.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
 import { checkOptions, describeValue } from '../foundation/options.js';
-import type { ParameterStore } from './parameter-store.js';
+import { isIdTable, type Parameter, type ParameterStore } from './parameter-store.js';
 
 /** What one optimiser step did. */
 export interface StepResult {
@@ -29,6 +29,12 @@ export interface AdamOptions {
    * E.g. `{ 'actor/history': 20 }`. @default none
    */
   readonly multipliers?: Readonly<Record<string, number>>;
+  /**
+   * Leaves alone the rows of the id tables (`item/id`, `actor/id`, ...) that have no gradient at this step: neither their
+   * values nor their moments move. Dense Adam, the default, moves them on along their decaying first moment; so this is
+   * another optimiser, cheaper where a step reaches few of many items. @default false
+   */
+  readonly lazy?: boolean;
 }
 
 const adamOptions = z.strictObject({
@@ -38,23 +44,71 @@ const adamOptions = z.strictObject({
   epsilon: z.number().positive().default(1e-8),
   clipNorm: z.union([z.number().positive(), z.literal(Number.POSITIVE_INFINITY)]).default(1),
   multipliers: z.record(z.string(), z.number().min(0)).default({}),
+  lazy: z.boolean().default(false),
 });
 
-interface Moments {
+/** Running means of one parameter's gradient. */
+export interface Moments {
+  /** Of the gradient. */
   readonly first: Float32Array;
+  /** Of its square. */
   readonly second: Float32Array;
+}
+
+/** Who holds an optimiser's moments while it holds no arrays of its own: the engine's memory, beside the store's values. */
+export interface MomentHolder {
+  /** Views of the moments of each parameter that has some, in the order in which they came. */
+  moments(): Iterable<readonly [name: string, moments: Moments]>;
+  /** Says that the optimiser has its moments elsewhere from now on. */
+  forget(): void;
+}
+
+/** What an engine that does the steps itself needs of an optimiser. */
+export interface AdamSteps {
+  /** The options, defaults filled in. */
+  readonly options: Readonly<Required<AdamOptions>>;
+  /** Learning rate times multiplier of a parameter. */
+  rateOf(name: string): number;
+  /** Counts one more update; gives the count. */
+  advance(): number;
+  /**
+   * Hands over the moments of the parameters of one store, wherever they are; from now on the holder has them.
+   *
+   * @throws {InvalidArgumentError} when one has another size than there; nothing is changed then.
+   */
+  handOver(holder: MomentHolder, sizes: ReadonlyMap<string, number>): ReadonlyMap<string, Moments>;
+  /** Takes all moments back from whoever holds them. */
+  takeBack(): void;
+}
+
+let stepsOf: (adam: Adam) => AdamSteps;
+
+/** The door for an engine that does an optimiser's steps. */
+export function adamSteps(adam: Adam): AdamSteps {
+  return stepsOf(adam);
 }
 
 /**
  * Adam (Kingma and Ba 2015) with bias correction and one global-norm clip, in float64 arithmetic over the store's
- * Float32Arrays. One optimiser belongs to one store. Moments are allocated when a parameter first gets a gradient; a
- * parameter that never got one is left alone, which is exact.
+ * Float32Arrays; fused kernels do the same in float32. One optimiser belongs to one store. Moments are allocated when a
+ * parameter first gets a gradient; a parameter that never got one is left alone, which is exact.
  */
 export class Adam {
   readonly #options: z.output<typeof adamOptions>;
   readonly #moments = new Map<string, Moments>();
   #learningRate: number;
   #updates = 0;
+  #holder: MomentHolder | undefined;
+
+  static {
+    stepsOf = (adam) => ({
+      options: adam.#options,
+      rateOf: (name) => adam.#learningRate * adam.#multiplierOf(name),
+      advance: () => ++adam.#updates,
+      handOver: (holder, sizes) => adam.#handOver(holder, sizes),
+      takeBack: () => adam.#takeBack(),
+    });
+  }
 
   /**
    * @param options - see {@link AdamOptions}.
@@ -92,31 +146,39 @@ export class Adam {
 
   /**
    * One step on the gradients in the store: clips them by their global norm, moves the values of all parameters that are
-   * not frozen, raises the store's version. Does not zero the gradients ({@link Kernels.step} does).
+   * not frozen, raises the store's version. Does not zero the gradients ({@link Kernels.step} does, and is the faster way
+   * where kernels are fused).
    *
    * @param store - the parameters; always the same store.
    * @returns the norm before the clip; `applied` is false when it is not finite, and then nothing was changed.
    */
   step(store: ParameterStore): StepResult {
+    this.#takeBack();
     let squares = 0;
-    const moving: { name: string; data: Float32Array; gradient: Float32Array }[] = [];
-    for (const { name, data, gradient, frozen } of store.parameters()) {
-      if (frozen) continue;
+    const moving: { parameter: Parameter; data: Float32Array; gradient: Float32Array }[] = [];
+    for (const parameter of store.parameters()) {
+      if (parameter.frozen) continue;
+      const { name, data, gradient } = parameter;
       const sum = sumOfSquares(gradient);
       squares += sum;
-      if (sum !== 0 || this.#moments.has(name)) moving.push({ name, data, gradient });
+      if (sum !== 0 || this.#moments.has(name)) moving.push({ parameter, data, gradient });
     }
     const gradientNorm = Math.sqrt(squares);
     if (!Number.isFinite(gradientNorm)) return { gradientNorm, applied: false };
-    const { beta1, beta2, epsilon, clipNorm } = this.#options;
+    const { beta1, beta2, epsilon, clipNorm, lazy } = this.#options;
     const scale = gradientNorm > clipNorm ? clipNorm / gradientNorm : 1;
     this.#updates++;
     const firstCorrection = 1 - beta1 ** this.#updates;
     const secondCorrection = 1 - beta2 ** this.#updates;
-    for (const { name, data, gradient } of moving) {
-      const { first, second } = this.#momentsOf(name, data.length);
-      const rate = (this.#learningRate * this.#multiplierOf(name)) / firstCorrection;
+    for (const { parameter, data, gradient } of moving) {
+      const { first, second } = this.#momentsOf(parameter.name, data.length);
+      const rate = (this.#learningRate * this.#multiplierOf(parameter.name)) / firstCorrection;
+      const width = lazy && isIdTable(parameter) ? (parameter.shape[1] as number) : 0;
       for (let i = 0; i < data.length; i++) {
+        if (width > 0 && i % width === 0) {
+          while (i < data.length && isZero(gradient, i, i + width)) i += width;
+          if (i >= data.length) break;
+        }
         const g = (gradient[i] as number) * scale;
         const m0 = first[i] as number;
         const v0 = second[i] as number;
@@ -138,7 +200,7 @@ export class Adam {
     const arrays: Record<string, NamedArray> = Object.create(null);
     arrays['adam/updates'] = { shape: [1], data: Float64Array.of(this.#updates) };
     arrays['adam/learningRate'] = { shape: [1], data: Float64Array.of(this.#learningRate) };
-    for (const [name, { first, second }] of this.#moments) {
+    for (const [name, { first, second }] of [...this.#moments, ...(this.#holder?.moments() ?? [])]) {
       arrays[`adam/first/${name}`] = { shape: [first.length], data: first.slice() };
       arrays[`adam/second/${name}`] = { shape: [second.length], data: second.slice() };
     }
@@ -180,6 +242,8 @@ export class Adam {
       }
       moments.set(name, { first: first.slice(), second: second.slice() });
     }
+    this.#holder?.forget();
+    this.#holder = undefined;
     this.#moments.clear();
     for (const [name, pair] of moments) this.#moments.set(name, pair);
     this.#updates = updates;
@@ -192,13 +256,27 @@ export class Adam {
       moments = { first: new Float32Array(size), second: new Float32Array(size) };
       this.#moments.set(name, moments);
     }
-    if (moments.first.length !== size) {
-      throw new InvalidArgumentError(
-        `Expected '${name}' to have ${moments.first.length} values as when this optimiser first saw it, got ${size}; use one optimiser for each store`,
-        { argument: 'store', wanted: `${moments.first.length} values`, got: size },
-      );
-    }
+    checkSize(name, moments, size);
     return moments;
+  }
+
+  #handOver(holder: MomentHolder, sizes: ReadonlyMap<string, number>): ReadonlyMap<string, Moments> {
+    this.#takeBack();
+    const handed = new Map([...this.#moments].filter(([name]) => sizes.has(name)));
+    for (const [name, moments] of handed) checkSize(name, moments, sizes.get(name) as number);
+    for (const name of handed.keys()) this.#moments.delete(name);
+    this.#holder = holder;
+    return handed;
+  }
+
+  #takeBack(): void {
+    const holder = this.#holder;
+    if (holder === undefined) return;
+    for (const [name, { first, second }] of holder.moments()) {
+      this.#moments.set(name, { first: first.slice(), second: second.slice() });
+    }
+    this.#holder = undefined;
+    holder.forget();
   }
 
   #multiplierOf(name: string): number {
@@ -212,6 +290,19 @@ export class Adam {
     }
     return multiplier;
   }
+}
+
+function checkSize(name: string, { first }: Moments, size: number): void {
+  if (first.length === size) return;
+  throw new InvalidArgumentError(
+    `Expected '${name}' to have ${first.length} values as when this optimiser first saw it, got ${size}; use one optimiser for each store`,
+    { argument: 'store', wanted: `${first.length} values`, got: size },
+  );
+}
+
+function isZero(values: Float32Array, from: number, to: number): boolean {
+  for (let i = from; i < to; i++) if (values[i] !== 0) return false;
+  return true;
 }
 
 function sumOfSquares(values: Float32Array): number {

@@ -11,42 +11,129 @@ export interface Parameter {
   readonly name: string;
   /** Shape, row-major. */
   readonly shape: readonly number[];
-  /** The values. Whoever writes them calls {@link ParameterStore.touch} afterwards. */
+  /**
+   * The values. Whoever writes them calls {@link ParameterStore.touch} afterwards. Ask anew for each use: while fused
+   * kernels use the store this is a view of the engine's memory, which may move.
+   */
   readonly data: Float32Array;
-  /** The gradient accumulated since the last {@link ParameterStore.zeroGradients}; same size as the values. */
+  /**
+   * The gradient accumulated since the last {@link ParameterStore.zeroGradients}; same size as the values. Ask anew for
+   * each use, as for the values; what is written to it counts until the next optimiser step.
+   */
   readonly gradient: Float32Array;
   /** A frozen parameter gets no gradient, is not counted by the clip and is not changed by the optimiser. */
   readonly frozen: boolean;
 }
 
+/** Who holds a store's values and gradients while it holds no arrays of its own: the engine's memory. */
+export interface ParameterHolder {
+  /** A view of a parameter's values. */
+  dataOf(name: string): Float32Array;
+  /** A view of a parameter's gradient, that its reader may write. */
+  gradientOf(name: string): Float32Array;
+  /** A copy of a parameter's gradient; undefined when it is 0. */
+  takeGradient(name: string): Float32Array | undefined;
+  /** Sets the gradient of one parameter to 0, or of all. */
+  zeroGradient(name?: string): void;
+}
+
+/** Tables with a row for each item that is known by its id: most batches reach few of their rows. */
+const ID_TABLES: ReadonlySet<string> = new Set(['item/id', 'actor/id', 'critic/id', 'valueItem/id']);
+
+/** Whether a parameter is such a table, `[A, width]`. */
+export function isIdTable({ name, shape }: Pick<Parameter, 'name' | 'shape'>): boolean {
+  return shape.length === 2 && ID_TABLES.has(name);
+}
+
 class StoredParameter implements Parameter {
+  readonly size: number;
   frozen = false;
+  #data: Float32Array;
   #gradient: Float32Array | undefined;
+  #holder: ParameterHolder | undefined;
 
   constructor(
     readonly name: string,
     readonly shape: readonly number[],
-    readonly data: Float32Array,
-  ) {}
+    data: Float32Array,
+  ) {
+    this.size = data.length;
+    this.#data = data;
+  }
+
+  get data(): Float32Array {
+    return this.#holder === undefined ? this.#data : this.#holder.dataOf(this.name);
+  }
 
   // Allocated on first use: a frozen copy, or a store that only serves, needs none.
   get gradient(): Float32Array {
-    this.#gradient ??= new Float32Array(this.data.length);
+    if (this.#holder !== undefined) return this.#holder.gradientOf(this.name);
+    this.#gradient ??= new Float32Array(this.size);
     return this.#gradient;
   }
 
   zeroGradient(): void {
-    this.#gradient?.fill(0);
+    if (this.#holder !== undefined) this.#holder.zeroGradient(this.name);
+    else this.#gradient?.fill(0);
   }
+
+  /** Its own array of the gradient, where there is one that was not moved away. */
+  get ownGradient(): Float32Array | undefined {
+    return this.#gradient;
+  }
+
+  moveTo(holder: ParameterHolder | undefined): void {
+    if (holder === undefined) {
+      this.#gradient = this.#holder?.takeGradient(this.name);
+      this.#data = this.data.slice();
+    } else {
+      this.#gradient = undefined;
+      this.#data = NOTHING;
+    }
+    this.#holder = holder;
+  }
+}
+
+const NOTHING = new Float32Array();
+
+let moveStore: (store: ParameterStore, holder: ParameterHolder | undefined) => void;
+let gradientsOfStore: (store: ParameterStore) => ReadonlyMap<string, Float32Array>;
+
+/**
+ * Moves a store's arrays to a holder, who has copied their values before, or back to arrays of the store's own.
+ *
+ * @param store - whose.
+ * @param holder - undefined to move them back.
+ */
+export function moveParameters(store: ParameterStore, holder: ParameterHolder | undefined): void {
+  moveStore(store, holder);
+}
+
+/** The gradients that a store without a holder has allocated, by name. */
+export function ownGradients(store: ParameterStore): ReadonlyMap<string, Float32Array> {
+  return gradientsOfStore(store);
 }
 
 /**
  * All parameters of a model as named Float32Arrays. They are the authority: kernels copy them to wherever they compute
- * when {@link ParameterStore.version} changes. Holds no tensor and needs no disposal.
+ * when {@link ParameterStore.version} changes. Holds no tensor and needs no disposal. While fused kernels use it, its
+ * arrays lie in the engine's memory; when the last of them is disposed, they are arrays of its own again.
  */
 export class ParameterStore {
   readonly #parameters = new Map<string, StoredParameter>();
   #version = 0;
+  #holder: ParameterHolder | undefined;
+
+  static {
+    moveStore = (store, holder) => {
+      for (const parameter of store.#parameters.values()) parameter.moveTo(holder);
+      store.#holder = holder;
+    };
+    gradientsOfStore = (store) => {
+      const own = [...store.#parameters].map(([name, { ownGradient }]) => [name, ownGradient] as const);
+      return new Map(own.filter((entry): entry is [string, Float32Array] => entry[1] !== undefined));
+    };
+  }
 
   /**
    * @param parameters - shape and values by name; the arrays are taken over, not copied. The order is kept.
@@ -103,7 +190,7 @@ export class ParameterStore {
   /** Number of scalars over all parameters. */
   get parameterCount(): number {
     let count = 0;
-    for (const { data } of this.#parameters.values()) count += data.length;
+    for (const { size } of this.#parameters.values()) count += size;
     return count;
   }
 
@@ -144,7 +231,8 @@ export class ParameterStore {
 
   /** Sets all gradients to 0. */
   zeroGradients(): void {
-    for (const parameter of this.#parameters.values()) parameter.zeroGradient();
+    if (this.#holder !== undefined) this.#holder.zeroGradient();
+    else for (const parameter of this.#parameters.values()) parameter.zeroGradient();
   }
 
   /**

@@ -1,16 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
-import { checkNumber, checkObject } from '../foundation/arguments.js';
+import { checkNumber } from '../foundation/arguments.js';
 import { DisposedError, InvalidArgumentError } from '../foundation/errors.js';
 import { requireBackend } from './backend.js';
 import { Categorical } from './categorical.js';
+import { checkCotangents, checkStore, checkUniforms, isAsked, type Output, sizeOf } from './door-checks.js';
 import { FullHead, ListHead, ValueHead } from './heads.js';
 import type { HistoryBatch } from './history-batch.js';
 import type {
   Cotangents,
   Head,
   Kernels,
-  SampledActions,
-  ScoreArrays,
+  NextWant,
+  Sampled,
+  SampleOptions,
   ScoreOptions,
   Scores,
   TopItems,
@@ -21,10 +23,16 @@ import { checkModelSpec, type ModelSpec } from './model.js';
 import { Adam, type StepResult } from './optimiser.js';
 import type { ParameterStore } from './parameter-store.js';
 import { policyOutputs } from './policy-outputs.js';
-import { checkWant, type ScoringCall, scoringCall } from './scoring-call.js';
+import {
+  type CheckedCall,
+  checkCall,
+  checkNext,
+  checkValue,
+  checkWant,
+  denseCall,
+  type ScoringCall,
+} from './scoring-call.js';
 import { Tower, type TowerName } from './tower.js';
-
-type Output = keyof ScoreArrays;
 
 /** The order in which the outputs of a pass are laid end to end. */
 const OUTPUTS: readonly Output[] = ['logProb', 'entropy', 'expectedScore', 'scores', 'value', 'maxScore'];
@@ -67,20 +75,15 @@ export class ReferenceKernels implements Kernels {
 
   forward<W extends Want>(batch: HistoryBatch, want: W, options: ScoreOptions = {}): Scores<W> {
     this.#checkAlive();
-    const needsPlanes = Object.entries(want ?? {}).some(([name, part]) => name !== 'value' && part !== undefined);
-    const call = scoringCall(this.spec, batch, options, needsPlanes);
-    const checked = checkWant(this.spec, call, want);
+    const checkedCall = checkCall(this.spec, batch, options);
+    const checked = checkWant(this.spec, checkedCall, want);
+    const next = want.next === undefined ? undefined : this.#nextCall(checkedCall, want.next, options);
     const names = OUTPUTS.filter((name) => isAsked(checked, name));
-    const joined = download(() => this.#pass(call, checked, names, false).compute());
+    const call = denseCall(this.spec, checkedCall, batch, needsItems(names));
+    const scores = this.#scores(call, checked, names);
+    const nextScores = next && { next: this.#scores(next.call, next.want, next.names) };
     this.#last = { call, want: checked, version: this.store.version };
-    const scores: Partial<Record<Output, Float32Array>> = {};
-    let offset = 0;
-    for (const name of names) {
-      const size = sizeOf(name, call, checked);
-      scores[name] = joined.slice(offset, offset + size);
-      offset += size;
-    }
-    return scores as Scores<W>;
+    return { ...scores, ...nextScores } as Scores<W>;
   }
 
   backward(cotangents: Cotangents): void {
@@ -108,27 +111,10 @@ export class ReferenceKernels implements Kernels {
     });
   }
 
-  sample(batch: HistoryBatch, uniforms: Float64Array, options: ScoreOptions = {}): SampledActions {
-    const { call, categorical } = this.#categorical(batch, options);
-    if (!(uniforms instanceof Float64Array) || uniforms.length !== call.size) {
-      throw new InvalidArgumentError(
-        `Expected \`uniforms\` to be a Float64Array of ${call.size}, got length ${uniforms?.length}`,
-        {
-          argument: 'uniforms',
-          wanted: `${call.size} numbers`,
-          got: uniforms?.length,
-        },
-      );
-    }
-    const bad = uniforms.findIndex((u) => !(u >= 0 && u < 1));
-    if (bad >= 0) {
-      throw new InvalidArgumentError(`Expected \`uniforms\` to be in [0, 1), got ${uniforms[bad]} in row ${bad}`, {
-        argument: `uniforms[${bad}]`,
-        wanted: 'a number in [0, 1)',
-        got: uniforms[bad],
-      });
-    }
-    return categorical.sample(uniforms);
+  sample<O extends SampleOptions>(batch: HistoryBatch, uniforms: Float64Array, options?: O): Sampled<O> {
+    const { call, categorical, value } = this.#categorical(batch, options, ['value']);
+    checkUniforms(uniforms, call.size);
+    return { ...categorical.sample(uniforms), ...(value === undefined ? {} : { value }) } as Sampled<O>;
   }
 
   topK(batch: HistoryBatch, k: number, options: ScoreOptions = {}): TopItems {
@@ -168,18 +154,55 @@ export class ReferenceKernels implements Kernels {
     if (this.#isDisposed) throw new DisposedError('Kernels');
   }
 
-  #categorical(batch: HistoryBatch, options: ScoreOptions): { call: ScoringCall; categorical: Categorical } {
+  /** Checks what is asked of the next states; `want` is that question as one about a batch of its own. */
+  #nextCall(call: CheckedCall, { histories, ...want }: NextWant, { mask }: ScoreOptions) {
+    const checked = checkNext(this.spec, call, { histories, ...want }, mask);
+    const names = OUTPUTS.filter((name) => isAsked(want, name));
+    return { call: denseCall(this.spec, checked, histories, needsItems(names)), want, names };
+  }
+
+  /** The outputs of one pass by name. */
+  #scores(call: ScoringCall, want: Want, names: readonly Output[]): Partial<Record<Output, Float32Array>> {
+    const scores: Partial<Record<Output, Float32Array>> = {};
+    if (names.length === 0) return scores;
+    const joined = download(() => this.#pass(call, want, names, false).compute());
+    let offset = 0;
+    for (const name of names) {
+      const size = sizeOf(name, call, want);
+      scores[name] = joined.slice(offset, offset + size);
+      offset += size;
+    }
+    return scores;
+  }
+
+  /** The policy's distribution, and V(s) where the options ask for it. */
+  #categorical(
+    batch: HistoryBatch,
+    options: SampleOptions = {},
+    known: readonly string[] = [],
+  ): { call: ScoringCall; categorical: Categorical; value: Float32Array | undefined } {
     this.#checkAlive();
-    const call = scoringCall(this.spec, batch, options, true);
-    const logits = download(() => {
+    const checked = checkCall(this.spec, batch, options, known);
+    if (options.value !== undefined) checkValue(this.spec, options.value, 'options.value');
+    const call = denseCall(this.spec, checked, batch, true);
+    const scores = download(() => {
       const leaves = new Leaves(this.store, this.#tensors);
-      const tower = new Tower(leaves, this.spec, call, 'policy');
+      const heads = new Heads(leaves, this.spec, call, false);
+      const tower = heads.tower('actor');
       // The mask is applied in plain loops, after the download.
       const head = new FullHead(leaves, this.spec, call, 'actor', { tower, differentiable: false, isMasked: false });
-      return head.scores();
+      if (options.value === undefined) return head.scores();
+      const value = heads.output('value', { value: true });
+      return tf.concat1d([tf.reshape(head.scores(), [-1]), value()]);
     });
     const { excluded, temperature } = call;
-    return { call, categorical: new Categorical(logits, { itemCount: this.spec.itemCount, excluded, temperature }) };
+    const { itemCount } = this.spec;
+    const logits = scores.subarray(0, call.size * itemCount);
+    return {
+      call,
+      categorical: new Categorical(logits, { itemCount, excluded, temperature }),
+      value: options.value && scores.slice(call.size * itemCount),
+    };
   }
 
   /** Makes the leaves that `names` need at once; `compute` then is a function of them and gives the outputs end to end. */
@@ -288,73 +311,7 @@ function download(compute: () => tf.Tensor): Float32Array {
   return values as Float32Array;
 }
 
-function isAsked(want: Want, name: Output): boolean {
-  switch (name) {
-    case 'logProb':
-      return want.logProbOf !== undefined;
-    case 'scores':
-      return want.scoresOf !== undefined;
-    default:
-      return want[name] !== undefined;
-  }
-}
-
-function sizeOf(name: Output, call: ScoringCall, want: Want): number {
-  return name === 'scores' ? call.size * (want.scoresOf?.width ?? 0) : call.size;
-}
-
-function checkCotangents(cotangents: Cotangents, call: ScoringCall, want: Want): void {
-  checkObject('backward', 'cotangents', cotangents);
-  for (const [name, cotangent] of Object.entries(cotangents)) {
-    if (cotangent === undefined) continue;
-    const output = OUTPUTS.find((known) => known === name && known !== 'maxScore');
-    if (output === undefined || !isAsked(want, output)) {
-      throw new InvalidArgumentError(
-        `backward: expected cotangents of outputs that the last forward gave, got one of \`${name}\``,
-        {
-          argument: name,
-          wanted: 'an output of the last forward (maxScore has no gradient)',
-          got: name,
-        },
-      );
-    }
-    const size = sizeOf(output, call, want);
-    if (!(cotangent instanceof Float32Array) || cotangent.length !== size) {
-      throw new InvalidArgumentError(
-        `backward: expected the cotangent of \`${name}\` to be a Float32Array of ${size}, got length ${cotangent?.length}`,
-        {
-          argument: name,
-          wanted: `${size} numbers`,
-          got: cotangent?.length,
-        },
-      );
-    }
-  }
-}
-
-/** The tables of the heads tell whether a store was made for a model; the encoder's parameters are its own affair. */
-function checkStore(spec: ModelSpec, store: ParameterStore): void {
-  const heads: readonly Head[] = spec.critic === 'action' ? ['actor', 'critic'] : ['actor'];
-  const wanted = new Map<string, readonly number[]>();
-  for (const head of heads) {
-    wanted.set(`${head}/bias`, [spec.itemCount]);
-    if (spec.items !== 'text') wanted.set(`${head}/id`, [spec.itemCount, spec.encoder.stateWidth]);
-    if (spec.items !== 'id')
-      wanted.set(`${head}/projection`, [spec.itemFeatureWidth as number, spec.encoder.stateWidth]);
-    if (spec.historyFeatures !== undefined) wanted.set(`${head}/history`, [spec.historyFeatures.names.length]);
-  }
-  if (spec.critic === 'state')
-    wanted.set('value/w2', [spec.valueHidden > 0 ? spec.valueHidden : spec.encoder.stateWidth, 1]);
-  for (const [name, shape] of wanted) {
-    const got = store.get(name).shape;
-    if (got.length === shape.length && got.every((size, axis) => size === shape[axis])) continue;
-    throw new InvalidArgumentError(
-      `createKernels: expected parameter '${name}' to have the model's shape [${shape}], got [${got}]`,
-      {
-        argument: name,
-        wanted: `[${shape}]`,
-        got,
-      },
-    );
-  }
+/** Whether a head over items is scored: a state value reads neither mask nor history features. */
+function needsItems(names: readonly Output[]): boolean {
+  return names.some((name) => name !== 'value');
 }

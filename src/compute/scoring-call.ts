@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { describeValue } from '../foundation/options.js';
 import { checkHistoryBatch, type HistoryBatch } from './history-batch.js';
-import type { Head, ScoreOptions, Want } from './kernels.js';
-import { excludedItems } from './mask.js';
+import type { Head, NextWant, ScoreOptions, Want } from './kernels.js';
+import { excludedFlags, isExcluded, type Mask, type MaskLists, maskLists } from './mask.js';
 import type { ModelSpec } from './model.js';
 
 /** The last items of each history, as the encoder sees them. */
@@ -17,45 +17,51 @@ export interface Window {
 
 /**
  * One scoring call, checked, with copies of all that is needed later: a batch may be a live view of an environment that
- * has moved on when `backward` runs.
+ * has moved on when `backward` runs. Nothing in it is as long as the list of items.
  */
-export interface ScoringCall {
+export interface CheckedCall {
   /** Number of rows B. */
   readonly size: number;
   /** What the encoder sees. */
   readonly window: Window;
   /** User context `[B, C]`. */
   readonly context: Float32Array | undefined;
-  /** `[B, A]`, 1 where the mask excludes; undefined when nothing is excluded. */
-  readonly excluded: Uint8Array | undefined;
-  /** History features `[F, B * A]`; undefined when the model has none. */
-  readonly planes: Float32Array | undefined;
+  /** What the mask excludes; undefined when it excludes nothing. */
+  readonly mask: MaskLists | undefined;
   /** Divides the actor's logits. */
   readonly temperature: number;
   /** Seed of the dropout, or undefined for none. */
   readonly dropoutSeed: number | undefined;
 }
 
+/** A {@link CheckedCall} with the arrays over all items that plain tfjs ops need. */
+export interface ScoringCall extends CheckedCall {
+  /** `[B, A]`, 1 where the mask excludes; undefined when nothing is excluded. */
+  readonly excluded: Uint8Array | undefined;
+  /** History features `[F, B * A]`; undefined when the model has none, or none is needed. */
+  readonly planes: Float32Array | undefined;
+}
+
 const SCORE_OPTIONS = ['mask', 'temperature', 'dropoutSeed'];
 const MASK_OPTIONS = ['noRepeat', 'exclude', 'excludeRows'];
 
 /**
- * Checks a call and copies what it needs.
+ * Checks a call and copies what it needs, in time that does not grow with rows times items.
  *
  * @param spec - the model.
  * @param batch - the histories.
  * @param options - mask, temperature and dropout.
- * @param needsPlanes - whether a head will be scored (a state value needs no history feature).
+ * @param known - names of further options that the caller checks itself. @default none
  * @throws {InvalidArgumentError} naming what is wrong.
  */
-export function scoringCall(
+export function checkCall(
   spec: ModelSpec,
   batch: HistoryBatch,
   options: ScoreOptions,
-  needsPlanes: boolean,
-): ScoringCall {
+  known: readonly string[] = [],
+): CheckedCall {
   checkHistoryBatch(batch, spec);
-  checkKeys(options, SCORE_OPTIONS, 'options');
+  checkKeys(options, [...SCORE_OPTIONS, ...known], 'options');
   if (options.mask !== undefined) checkKeys(options.mask, MASK_OPTIONS, 'mask');
   const { temperature = 1, dropoutSeed } = options;
   if (!(Number.isFinite(temperature) && temperature > 0)) {
@@ -79,13 +85,81 @@ export function scoringCall(
     );
   }
   return {
-    size: batch.size,
-    window: windowOf(batch, spec.encoder.historyLength),
-    context: spec.contextWidth > 0 ? batch.context?.slice(0, batch.size * spec.contextWidth) : undefined,
-    excluded: excludedItems(options.mask, batch, spec.itemCount),
-    planes: needsPlanes ? planesOf(spec, batch) : undefined,
+    ...partsOf(spec, batch),
+    mask: maskLists(options.mask, batch, spec.itemCount),
     temperature,
     dropoutSeed,
+  };
+}
+
+/**
+ * The call of {@link Want.next}: the next histories under the mask and the temperature of the batch, without dropout.
+ *
+ * @param spec - the model.
+ * @param call - the checked call of the batch.
+ * @param next - what is asked for, and of which histories.
+ * @param mask - the mask of the call.
+ * @throws {InvalidArgumentError} naming what is wrong.
+ */
+export function checkNext(spec: ModelSpec, call: CheckedCall, next: NextWant, mask: Mask | undefined): CheckedCall {
+  checkKeys(next, NEXT_KEYS, 'want.next');
+  const { histories, maxScore, value, expectedScore } = next;
+  if (maxScore === undefined && value === undefined && expectedScore === undefined) {
+    throw new InvalidArgumentError(
+      'Expected `want.next` to ask for something (maxScore, value, expectedScore), got nothing',
+      { argument: 'want.next' },
+    );
+  }
+  checkHistoryBatch(histories, spec, 'want.next.histories');
+  if (histories.size !== call.size) {
+    throw new InvalidArgumentError(
+      `Expected \`want.next.histories\` to hold one row for each of the ${call.size} rows of the batch, got ${histories.size}`,
+      { argument: 'want.next.histories', wanted: `${call.size} rows`, got: histories.size },
+    );
+  }
+  if (mask?.excludeRows !== undefined) {
+    throw new InvalidArgumentError(
+      '`want.next` and `mask.excludeRows` exclude each other: score the next histories by a forward of their own',
+      { argument: 'mask.excludeRows', wanted: 'no excludeRows beside want.next' },
+    );
+  }
+  if (maxScore !== undefined) checkHead(spec, maxScore, 'want.next.maxScore');
+  if (expectedScore !== undefined) {
+    checkTrue(expectedScore, 'want.next.expectedScore');
+    checkHead(spec, 'critic', 'want.next.expectedScore');
+  }
+  if (value !== undefined) checkValue(spec, value, 'want.next.value');
+  const isMaskRead = maxScore !== undefined || expectedScore !== undefined;
+  return {
+    ...partsOf(spec, histories),
+    mask: isMaskRead ? maskLists(mask, histories, spec.itemCount, 'want.next.histories') : undefined,
+    temperature: call.temperature,
+    dropoutSeed: undefined,
+  };
+}
+
+/**
+ * Adds to a checked call what plain tfjs ops need.
+ *
+ * @param spec - the model.
+ * @param call - the checked call.
+ * @param batch - the histories of it.
+ * @param needsItems - whether a head over items will be scored (a state value reads neither mask nor history features).
+ * @throws {InvalidArgumentError} when the model's history features give planes of the wrong size.
+ */
+export function denseCall(spec: ModelSpec, call: CheckedCall, batch: HistoryBatch, needsItems: boolean): ScoringCall {
+  return {
+    ...call,
+    excluded: needsItems && call.mask !== undefined ? excludedFlags(call.mask, spec.itemCount) : undefined,
+    planes: needsItems ? planesOf(spec, batch) : undefined,
+  };
+}
+
+function partsOf(spec: ModelSpec, batch: HistoryBatch): Pick<CheckedCall, 'size' | 'window' | 'context'> {
+  return {
+    size: batch.size,
+    window: lastItems(batch, spec.encoder.historyLength),
+    context: spec.contextWidth > 0 ? batch.context?.slice(0, batch.size * spec.contextWidth) : undefined,
   };
 }
 
@@ -106,7 +180,13 @@ function checkKeys(value: object, known: readonly string[], argument: string): v
   }
 }
 
-function windowOf(batch: HistoryBatch, historyLength: number): Window {
+/**
+ * Copies the last items of each history.
+ *
+ * @param batch - a checked batch.
+ * @param historyLength - how many of each at most.
+ */
+export function lastItems(batch: HistoryBatch, historyLength: number): Window {
   const lengths = new Int32Array(batch.size);
   let length = 1;
   for (let row = 0; row < batch.size; row++) {
@@ -124,7 +204,13 @@ function windowOf(batch: HistoryBatch, historyLength: number): Window {
   return { length, items, lengths };
 }
 
-function planesOf(spec: ModelSpec, batch: HistoryBatch): Float32Array | undefined {
+/**
+ * The history features of a batch as arrays over all items.
+ *
+ * @returns `[F, B * A]`; undefined when the model has none.
+ * @throws {InvalidArgumentError} when they are of the wrong size.
+ */
+export function planesOf(spec: ModelSpec, batch: HistoryBatch): Float32Array | undefined {
   const { historyFeatures, itemCount } = spec;
   if (historyFeatures === undefined) return undefined;
   const planes = historyFeatures.planes(batch);
@@ -139,17 +225,18 @@ function planesOf(spec: ModelSpec, batch: HistoryBatch): Float32Array | undefine
 }
 
 const SCORES_OF_KEYS = ['head', 'items', 'width'];
-const WANT_KEYS = ['logProbOf', 'scoresOf', 'maxScore', 'expectedScore', 'entropy', 'value'];
+const WANT_KEYS = ['logProbOf', 'scoresOf', 'maxScore', 'expectedScore', 'entropy', 'value', 'next'];
+const NEXT_KEYS = ['histories', 'maxScore', 'value', 'expectedScore'];
 
 /**
- * Checks what a forward pass is asked for and copies its arrays.
+ * Checks what a forward pass is asked for (but for `next`, see {@link checkNext}) and copies its arrays.
  *
  * @param spec - the model.
  * @param call - the checked call.
  * @param want - what is asked for.
  * @throws {InvalidArgumentError} naming what is wrong: an item out of range, a masked action, a head the model lacks.
  */
-export function checkWant(spec: ModelSpec, call: ScoringCall, want: Want): Want {
+export function checkWant(spec: ModelSpec, call: CheckedCall, want: Want): Want {
   checkKeys(want, WANT_KEYS, 'want');
   const { itemCount } = spec;
   const { logProbOf, scoresOf } = want;
@@ -159,22 +246,17 @@ export function checkWant(spec: ModelSpec, call: ScoringCall, want: Want): Want 
     });
   }
   if (want.maxScore !== undefined) checkHead(spec, want.maxScore, 'want.maxScore');
-  if (want.expectedScore) checkHead(spec, 'critic', 'want.expectedScore');
-  if (want.value && spec.critic !== 'state') {
-    throw new InvalidArgumentError(
-      `\`want.value\` needs a model with \`critic: 'state'\`, this one has '${spec.critic}'`,
-      {
-        argument: 'want.value',
-        wanted: "critic: 'state'",
-        got: spec.critic,
-      },
-    );
+  if (want.entropy !== undefined) checkTrue(want.entropy, 'want.entropy');
+  if (want.expectedScore !== undefined) {
+    checkTrue(want.expectedScore, 'want.expectedScore');
+    checkHead(spec, 'critic', 'want.expectedScore');
   }
+  if (want.value !== undefined) checkValue(spec, want.value, 'want.value');
   if (logProbOf !== undefined) {
     checkItems(logProbOf, call.size, itemCount - 1, 'want.logProbOf');
     for (let row = 0; row < call.size; row++) {
       const item = logProbOf[row] as number;
-      if (call.excluded?.[row * itemCount + item] !== 1) continue;
+      if (call.mask === undefined || !isExcluded(call.mask, row, item)) continue;
       throw new InvalidArgumentError(
         `Expected \`want.logProbOf\` to be an item that the mask leaves, got ${item} in row ${row}, which it excludes`,
         {
@@ -201,11 +283,39 @@ export function checkWant(spec: ModelSpec, call: ScoringCall, want: Want): Want 
     const last = scoresOf.head === 'actor' ? itemCount : itemCount - 1;
     checkItems(scoresOf.items, call.size * scoresOf.width, last, 'want.scoresOf.items');
   }
+  const { next: _, ...own } = want;
   return {
-    ...want,
+    ...own,
     ...(logProbOf === undefined ? {} : { logProbOf: logProbOf.slice() }),
     ...(scoresOf === undefined ? {} : { scoresOf: { ...scoresOf, items: scoresOf.items.slice() } }),
   };
+}
+
+/**
+ * Asserts that V(s) is asked by `true`, of a model that has one.
+ *
+ * @throws {InvalidArgumentError} otherwise.
+ */
+export function checkValue(spec: ModelSpec, asked: unknown, argument: string): void {
+  checkTrue(asked, argument);
+  if (spec.critic === 'state') return;
+  throw new InvalidArgumentError(
+    `\`${argument}\` needs a model with \`critic: 'state'\`, this one has '${spec.critic}'`,
+    {
+      argument,
+      wanted: "critic: 'state'",
+      got: spec.critic,
+    },
+  );
+}
+
+function checkTrue(asked: unknown, argument: string): void {
+  if (asked === true) return;
+  throw new InvalidArgumentError(`Expected \`${argument}\` to be true or absent, got ${describeValue(asked)}`, {
+    argument,
+    wanted: 'true',
+    got: asked,
+  });
 }
 
 function checkHead(spec: ModelSpec, head: Head, argument: string): void {

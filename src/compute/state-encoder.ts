@@ -31,6 +31,27 @@ export interface EncoderInput {
   dropout<T extends tf.Tensor>(x: T, rate: number): T;
 }
 
+/** What `sasRec()` made, so that kernels can compute it themselves; the formula is in its documentation. */
+export interface SasRecForm {
+  /** Which encoder it is. */
+  readonly kind: 'sasRec';
+  /** Width of item vectors and states, E = D. */
+  readonly width: number;
+  /** Number of attention blocks, at least 1. */
+  readonly blocks: number;
+  /** Attention heads; divide the width. */
+  readonly heads: number;
+  /** How many last items it sees. */
+  readonly historyLength: number;
+  /** Dropout rate of training forwards, in [0, 1). */
+  readonly dropout: number;
+  /** Width of the hidden layer of the feed-forward part. */
+  readonly feedForward: number;
+}
+
+/** A description of an encoder that kernels may compute in place of {@link StateEncoder.apply}. */
+export type StateEncoderForm = SasRecForm;
+
 /**
  * Turns histories into states, Eq. 4: `s = G(x_1:t)`. Pure: it holds no tensor and no parameter. The parameters that
  * `init` makes live in the {@link ParameterStore} under `encoder/` (and `valueEncoder/` for a separate critic), under
@@ -48,6 +69,11 @@ export interface StateEncoder {
   readonly stateWidth: number;
   /** How many last items of a history it sees, at least 1. */
   readonly historyLength: number;
+  /**
+   * The same encoder as a description, for kernels that compute it themselves; it must say exactly what
+   * {@link StateEncoder.apply} does. An encoder of one's own has none: kernels then call `apply`.
+   */
+  readonly form?: StateEncoderForm;
   /**
    * Makes the initial parameters; the same `rng` gives the same values.
    *

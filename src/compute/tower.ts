@@ -8,7 +8,8 @@ import type { EncoderInput } from './state-encoder.js';
 /** Which encoder and item vectors a tower reads, by the prefixes of their parameters. */
 export type TowerName = 'policy' | 'value';
 
-const PREFIXES = {
+/** Prefixes of the parameters that each tower reads, and the number of its first dropout. */
+export const TOWER_PREFIXES = {
   policy: { encoder: 'encoder', item: 'item', dropoutSite: 0 },
   value: { encoder: 'valueEncoder', item: 'valueItem', dropoutSite: 1 << 16 },
 } as const;
@@ -17,7 +18,7 @@ const PREFIXES = {
 export class Tower {
   readonly #spec: ModelSpec;
   readonly #call: ScoringCall;
-  readonly #prefixes: (typeof PREFIXES)[TowerName];
+  readonly #prefixes: (typeof TOWER_PREFIXES)[TowerName];
   readonly #parameters: Record<string, tf.Tensor> = {};
   readonly #idRows: tf.Tensor2D | undefined;
   readonly #projection: tf.Tensor2D | undefined;
@@ -28,7 +29,7 @@ export class Tower {
   constructor(leaves: Leaves, spec: ModelSpec, call: ScoringCall, name: TowerName) {
     this.#spec = spec;
     this.#call = call;
-    this.#prefixes = PREFIXES[name];
+    this.#prefixes = TOWER_PREFIXES[name];
     const { encoder, item } = this.#prefixes;
     const start = `${encoder}/`;
     for (const parameter of leaves.store.names) {

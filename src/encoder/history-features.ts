@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.js';
 import type { ItemFeatures } from '../catalog/item-features.js';
-import type { HistoryFeatures } from '../compute/history-features.js';
+import type { HistoryFeatureForm, HistoryFeatures } from '../compute/history-features.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 
@@ -92,7 +92,7 @@ export function historyFeatures(options: HistoryFeatureOptions): HistoryFeatures
   const textPlanes =
     hasText && features !== undefined ? new TextPlanes(features.matrix, features.width, catalog.size) : undefined;
   const itemCount = catalog.size;
-  return {
+  const made: HistoryFeatures = {
     names,
     planes(batch) {
       const planeSize = batch.size * itemCount;
@@ -118,6 +118,15 @@ export function historyFeatures(options: HistoryFeatureOptions): HistoryFeatures
       return values;
     },
   };
+  const form: HistoryFeatureForm = {
+    repeats,
+    attributes: codes,
+    ...(hasText && features !== undefined ? { text: { matrix: features.matrix, width: features.width } } : {}),
+    decay: RECENCY,
+    recent: RECENT,
+  };
+  // Not enumerable: whoever spreads features to give them other planes does not take the description along.
+  return Object.defineProperty(made, 'form', { value: form });
 }
 
 /** `last` and `share` are rows of zeros over all items. */

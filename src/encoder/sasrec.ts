@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
 import { normalParameter } from '../compute/model.js';
 import { normaliseRows } from '../compute/normalise-rows.js';
-import type { EncoderInput, NamedParameter, StateEncoder } from '../compute/state-encoder.js';
+import type { EncoderInput, NamedParameter, SasRecForm, StateEncoder } from '../compute/state-encoder.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 
@@ -75,7 +75,7 @@ export function sasRec(options: SasRecOptions = {}): StateEncoder {
       },
     );
   }
-  return {
+  const encoder: StateEncoder = {
     name: `sasRec(width=${width}, blocks=${blocks}, heads=${heads}, historyLength=${historyLength}, dropout=${dropout}, feedForward=${feedForward})`,
     itemWidth: width,
     stateWidth: width,
@@ -138,6 +138,9 @@ export function sasRec(options: SasRecOptions = {}): StateEncoder {
       return tf.add<tf.Tensor2D>(state, tf.matMul(input.context, p('context') as tf.Tensor2D));
     },
   };
+  const form: SasRecForm = { kind: 'sasRec', width, blocks, heads, historyLength, dropout, feedForward };
+  // Not enumerable: whoever spreads an encoder to give it another `apply` does not take the description along.
+  return Object.defineProperty(encoder, 'form', { value: form });
 
   /** Item vectors, the start vector of empty histories and positions: `[B * L, D]`. */
   function embed(p: (name: string) => tf.Tensor, input: EncoderInput): tf.Tensor2D {

@@ -107,7 +107,7 @@ export interface Result<Row extends CardRow | RunRow = CardRow | RunRow> {
   /** The tfjs backend that computed, for example `wasm`; `none` where nothing was learned. */
   readonly backend: string;
   /** The kernels that made the updates. */
-  readonly kernels: 'reference' | 'fused';
+  readonly kernels: 'reference' | 'hybrid' | 'fused';
   /** Share of the updates that ran fused, 0 to 1. */
   readonly fusedShare: number;
   /** Seconds from start to end. */
@@ -187,7 +187,7 @@ const header = {
   version: name.describe('Version of the library'),
   seed: count.describe('The seed given to the command'),
   backend: name.describe('The tfjs backend that computed'),
-  kernels: z.enum(['reference', 'fused']).describe('The kernels that made the updates'),
+  kernels: z.enum(['reference', 'hybrid', 'fused']).describe('The kernels that made the updates'),
   fusedShare: share.describe('Share of the updates that ran fused'),
   wallSeconds: seconds.describe('Seconds from start to end'),
 };

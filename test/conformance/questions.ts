@@ -16,8 +16,15 @@ export interface Questions {
   readonly critic?: { readonly want: Want; readonly cotangents: Cotangents };
 }
 
+/** What a question depends on. */
+export interface Asked {
+  readonly batch: { readonly size: number };
+  readonly model: Pick<Case['model'], 'critic' | 'itemCount'>;
+  readonly rows: Pick<Case['rows'], 'allowed'>;
+}
+
 /** Random questions that use everything the case's model can answer. */
-export function askEverything(test: Case, rng: Rng): Questions {
+export function askEverything(test: Asked, rng: Rng): Questions {
   const B = test.batch.size;
   const { critic, itemCount } = test.model;
   const normals = (n: number): Float32Array => Float32Array.from({ length: n }, () => rng.normal());

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it, vi } from 'vitest';
 import {
@@ -9,6 +10,8 @@ import {
   useBackend,
 } from '../../../src/compute/backend.js';
 import { createKernels } from '../../../src/compute/create-kernels.js';
+import { currentEngine, disposeEngine } from '../../../src/compute/fused/engine.js';
+import { bestVariant } from '../../../src/compute/fused/engine-variants.js';
 import { initParameters } from '../../../src/compute/model.js';
 import { BackendError, InvalidArgumentError } from '../../../src/foundation/errors.js';
 import { Rng } from '../../../src/foundation/rng.js';
@@ -90,10 +93,70 @@ describe('useBackend', () => {
       requested: 'cpu',
       reason: 'asked for by name',
       patched: false,
+      kernels: 'reference',
+      kernelsReason: 'the fused engine belongs to the wasm backend',
+      variant: undefined,
+      threads: 1,
     });
     expect(tf.getBackend()).toBe('cpu');
     await useBackend('wasm');
   });
+});
+
+describe("useBackend and the library's engine", () => {
+  it('loads it with wasm, and changes threads, SIMD and kernels at any time', async () => {
+    const report = await useBackend('wasm', { threads: 2 });
+    expect(report).toMatchObject({ kernels: 'fused', variant: bestVariant(), threads: 2 });
+    const engine = currentEngine();
+    expect(engine?.threads).toBe(2);
+    const pointer = engine?.allocate(64) as number;
+    engine?.f32(pointer, 16).fill(7);
+    expect(await useBackend('wasm', { threads: 1, simd: 'plain' })).toMatchObject({ variant: 'simd', threads: 1 });
+    expect(currentEngine()).toBe(engine);
+    expect(engine).toMatchObject({ variant: 'simd', threads: 1 });
+    const without = await useBackend('wasm', { kernels: 'reference' });
+    expect(without).toMatchObject({ kernels: 'reference', kernelsReason: 'asked for by name', threads: 1 });
+    expect(currentEngine()).toBeUndefined();
+    await useBackend('wasm');
+    expect(currentEngine()).toBe(engine);
+    expect(engine?.f32(pointer, 16).every((value) => value === 7)).toBe(true);
+    engine?.free(pointer);
+  });
+
+  it('uses at most 4 threads unless more are asked for', async () => {
+    expect((await useBackend('wasm')).threads).toBe(Math.min(4, availableParallelism()));
+    expect((await useBackend('wasm', { threads: 5 })).threads).toBe(5);
+    expect(currentEngine()?.workers).toBe(0); // none has had work
+    await useBackend('wasm');
+  });
+
+  it('says why it is not there where WebAssembly has no SIMD, and what a page without shared memory lacks', async () => {
+    const validate = vi.spyOn(WebAssembly, 'validate').mockReturnValue(false);
+    try {
+      const report = await useBackend('wasm');
+      expect(report).toMatchObject({ kernels: 'reference', kernelsReason: 'WebAssembly has no SIMD here' });
+    } finally {
+      validate.mockRestore();
+    }
+    disposeEngine();
+    vi.stubGlobal('crossOriginIsolated', false);
+    try {
+      const report = await useBackend('wasm', { threads: 2 });
+      expect(report).toMatchObject({ kernels: 'fused', threads: 1 });
+      expect(report.kernelsReason).toContain('memory cannot be shared');
+    } finally {
+      vi.unstubAllGlobals();
+      disposeEngine();
+      await useBackend('wasm');
+    }
+  });
+
+  it.each([{ threads: 0 }, { threads: 1.5 }, { threads: 65 }, { simd: 'none' }, { kernels: 'fast' }])(
+    'refuses the options %j',
+    async (options) => {
+      await expect(useBackend('wasm', options as BackendOptions)).rejects.toThrow(InvalidArgumentError);
+    },
+  );
 });
 
 describe('the BatchMatMul patch', () => {

@@ -22,7 +22,7 @@ export function smallSpec(change: Partial<ModelSpec> = {}): ModelSpec {
   };
 }
 
-/** Kernels with every parameter (biases too) drawn at random, so that nothing is accidentally zero. */
+/** Reference kernels with every parameter (biases too) drawn at random, so that nothing is accidentally zero. */
 export function randomKernels(spec: ModelSpec, seed = 1): Kernels {
   const store = initParameters(spec, new Rng(seed));
   const rng = new Rng(seed).fork('scatter');
@@ -31,7 +31,7 @@ export function randomKernels(spec: ModelSpec, seed = 1): Kernels {
     for (let i = 0; i < data.length; i++) data[i] = (data[i] as number) + 0.3 * noise.normal();
   }
   store.touch();
-  return createKernels(spec, store);
+  return createKernels(spec, store, { kernels: 'reference' });
 }
 
 /** Four histories: longer than the window, full, short, empty. */

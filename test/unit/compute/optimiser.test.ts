@@ -80,6 +80,36 @@ describe('Adam', () => {
     expect(store.get('actor/history').data[0]).toBeCloseTo(-0.2, 6);
   });
 
+  it('with lazy leaves rows of id tables without gradient alone, and only those', () => {
+    const run = (lazy: boolean) => {
+      const store = new ParameterStore([
+        ['item/id', { shape: [3, 2], data: new Float32Array(6) }],
+        ['encoder/w', { shape: [3, 2], data: new Float32Array(6) }],
+      ]);
+      const adam = new Adam({ learningRate: 0.1, lazy });
+      const moved: number[][] = [];
+      for (const row of [0, 2]) {
+        const before = store.parameters().map(({ data }) => data.slice());
+        store.zeroGradients();
+        for (const { gradient } of store.parameters()) gradient[2 * row] = 1;
+        adam.step(store);
+        const after = store.parameters().map(({ data }) => data);
+        const change = after.flatMap((data, n) => [...data].map((value, i) => Number(value !== before[n]?.[i])));
+        moved.push(change);
+      }
+      return moved;
+    };
+    const dense = [1, 0, 0, 0, 1, 0];
+    expect(run(false)).toEqual([
+      [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0],
+      [...dense, ...dense],
+    ]);
+    expect(run(true)).toEqual([
+      [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0],
+      [0, 0, 0, 0, 1, 0, ...dense],
+    ]);
+  });
+
   it('goes on from a saved state bit for bit, and not from a fresh one', () => {
     const run = (resume: 'unbroken' | 'loaded' | 'fresh'): Float32Array => {
       const store = storeOf({ a: [1, 2] });

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../../../src/compute/backend.js';
 import { createKernels } from '../../../src/compute/create-kernels.js';
 import { historyBatch } from '../../../src/compute/history-batch.js';
-import type { Kernels, Want } from '../../../src/compute/kernels.js';
+import type { Kernels, ScoreOptions, Want } from '../../../src/compute/kernels.js';
 import { initParameters } from '../../../src/compute/model.js';
 import { Adam } from '../../../src/compute/optimiser.js';
 import { sasRec } from '../../../src/encoder/sasrec.js';
@@ -29,6 +29,7 @@ describe('a new model', () => {
     using kernels = createKernels(
       smallSpec({ itemCount: 200, encoder: sasRec({ width: 32 }) }),
       initParameters(smallSpec({ itemCount: 200, encoder: sasRec({ width: 32 }) }), new Rng(3)),
+      { kernels: 'reference' },
     );
     const { entropy } = kernels.forward(historyBatch([[1, 2, 3], []]), { entropy: true });
     for (const nats of entropy) expect(nats).toBeGreaterThan(0.98 * Math.log(200));
@@ -151,6 +152,28 @@ describe('sample', () => {
     const { actions, logProb } = kernels.sample(mixedBatch(), new Rng(4).uniforms(4), options);
     const again = kernels.forward(mixedBatch(), { logProbOf: actions }, options).logProb;
     expectClose(again, logProb, 5);
+  });
+});
+
+describe('sample with the value', () => {
+  it.each(['shared', 'separate'] as const)('gives what forward gives, and the same draws: %s', (valueEncoder) => {
+    using kernels = randomKernels(smallSpec({ valueEncoder, historyFeatures: rampFeatures(A) }));
+    const uniforms = new Rng(6).uniforms(4);
+    const options = { mask: { noRepeat: true }, temperature: 0.7 };
+    const plain = kernels.sample(mixedBatch(), uniforms, options);
+    expect(plain).not.toHaveProperty('value');
+    const { value, ...draws } = kernels.sample(mixedBatch(), uniforms, { ...options, value: true });
+    expect(draws).toEqual(plain);
+    expect(value).toEqual(kernels.forward(mixedBatch(), { value: true }).value);
+    expect(new Set(value).size).toBe(4);
+  });
+
+  it('gives both under the dropout of the seed', () => {
+    using kernels = randomKernels(smallSpec({ encoder: sasRec({ width: 8, historyLength: 4, dropout: 0.5 }) }));
+    const uniforms = new Rng(6).uniforms(4);
+    const { value } = kernels.sample(mixedBatch(), uniforms, { dropoutSeed: 4, value: true });
+    expect(value).toEqual(kernels.forward(mixedBatch(), { value: true }, { dropoutSeed: 4 }).value);
+    expect(value).not.toEqual(kernels.forward(mixedBatch(), { value: true }).value);
   });
 });
 
@@ -312,6 +335,112 @@ describe('forward and backward', () => {
   });
 });
 
+describe('forward with next', () => {
+  const actions = Int32Array.of(9, 1, 7, 2);
+  const next = () => historyBatch([[1, 2, 3, 4, 5, 6, 9], [7, 8, 9, 10, 1], [3, 3, 7], [2]]);
+  const dropping = sasRec({ width: 8, heads: 2, historyLength: 4, dropout: 0.5 });
+  const fullModels = (['shared', 'separate'] as const).flatMap((valueEncoder) =>
+    (['state', 'action'] as const).map((critic) => [critic, valueEncoder] as const),
+  );
+
+  it.each(fullModels)(
+    'is a forward of its own on the next histories: critic %s, encoder %s',
+    (critic, valueEncoder) => {
+      const spec = smallSpec({ critic, valueEncoder, historyFeatures: rampFeatures(A), encoder: dropping });
+      using kernels = randomKernels(spec);
+      // Under this mask and temperature each part of the answer depends on the next histories themselves.
+      const options = { mask: { noRepeat: true, exclude: Int32Array.of(0, 0) }, temperature: 0.6 };
+      const asked: Want[] =
+        critic === 'state'
+          ? [{ value: true }, { maxScore: 'actor' }, { value: true, maxScore: 'actor' }]
+          : [{ maxScore: 'critic' }, { expectedScore: true }, { expectedScore: true, maxScore: 'actor' }];
+      for (const want of asked) {
+        const alone = kernels.forward(next(), want, options);
+        // With dropout on: it is for the batch, never for what follows.
+        const own: Want = { logProbOf: actions, entropy: true };
+        const { next: got, ...rest } = kernels.forward(
+          mixedBatch(),
+          { ...own, next: { histories: next(), ...want } as NonNullable<Want['next']> },
+          { ...options, dropoutSeed: 3 },
+        );
+        expect(got).toEqual(alone);
+        expect(rest).toEqual(kernels.forward(mixedBatch(), own, { ...options, dropoutSeed: 3 }));
+        expect(alone).not.toEqual(kernels.forward(next(), want, { ...options, dropoutSeed: 3 }));
+      }
+    },
+  );
+
+  it('leaves backward as it is', () => {
+    using kernels = randomKernels(smallSpec({ encoder: dropping }));
+    const gradientsAfter = (want: Want): Float32Array[] => {
+      kernels.store.zeroGradients();
+      kernels.forward(mixedBatch(), { logProbOf: actions, value: true, ...want }, { dropoutSeed: 5 });
+      kernels.backward({ logProb: Float32Array.of(1, 2, 3, 4), value: Float32Array.of(-1, 1, -1, 1) });
+      return kernels.store.parameters().map(({ gradient }) => gradient.slice());
+    };
+    const plain = gradientsAfter({});
+    expect(gradientsAfter({ next: { histories: next(), value: true, maxScore: 'actor' } })).toEqual(plain);
+    expect(plain.some((gradient) => gradient.some((g) => g !== 0))).toBe(true);
+  });
+
+  it('may be all that is asked, and is then no forward to go back from', () => {
+    using kernels = randomKernels(smallSpec());
+    const asked = kernels.forward(mixedBatch(), { next: { histories: next(), value: true } });
+    expect(asked).toEqual({ next: kernels.forward(next(), { value: true }) });
+    kernels.forward(mixedBatch(), { next: { histories: next(), value: true } });
+    expect(() => kernels.backward({ value: new Float32Array(4) })).toThrow(/value/);
+  });
+
+  it('gives the value of a state with nothing left to show, whose best score it refuses', () => {
+    using kernels = randomKernels(smallSpec());
+    const all = Array.from({ length: A }, (_, item) => item);
+    const histories = historyBatch([[1], all, [2], []]);
+    const options = { mask: { noRepeat: true } };
+    const { value } = kernels.forward(mixedBatch(), { next: { histories, value: true } }, options).next;
+    expect(value).toEqual(kernels.forward(histories, { value: true }).value);
+    expect(() => kernels.forward(mixedBatch(), { next: { histories, maxScore: 'actor' } }, options)).toThrow(
+      /excludes all 11 items of row 1 of `want\.next\.histories`/,
+    );
+  });
+
+  it('is typed by what is asked', () => {
+    using kernels = randomKernels(smallSpec());
+    const scores = kernels.forward(mixedBatch(), { entropy: true, next: { histories: next(), value: true } });
+    const value: Float32Array = scores.next.value;
+    const maxScore: Float32Array | undefined = scores.next.maxScore;
+    expect([value.length, maxScore]).toEqual([4, undefined]);
+  });
+
+  const cases: readonly (readonly [string, unknown, ScoreOptions, RegExp])[] = [
+    ['nothing asked', { histories: next() }, {}, /want\.next.*ask for something/],
+    ['an unknown question', { histories: next(), entropy: true }, {}, /Unknown key `entropy` in `want\.next`/],
+    ['no histories', { value: true }, {}, /want\.next\.histories/],
+    ['other rows', { histories: historyBatch([[1]]), value: true }, {}, /each of the 4 rows.*got 1/],
+    ['an item out of range', { histories: historyBatch([[], [11], [], []]), value: true }, {}, /next.*got 11/],
+    [
+      'another context',
+      { histories: historyBatch([[], [], [], []], { context: [[1], [1], [1], [1]] }), value: true },
+      {},
+      /want\.next\.histories\.contextWidth/,
+    ],
+    ['Q of a state critic', { histories: next(), maxScore: 'critic' }, {}, /want\.next\.maxScore/],
+    ['E_pi[Q] of a state critic', { histories: next(), expectedScore: true }, {}, /want\.next\.expectedScore/],
+    ['a flag that is none', { histories: next(), value: 1 }, {}, /want\.next\.value.*true/],
+    [
+      'exclusions of single rows',
+      { histories: next(), value: true },
+      { mask: { excludeRows: [[], [], [], []] } },
+      /want\.next.*excludeRows/,
+    ],
+  ];
+  it.each(cases)('refuses %s', (_, question, options, message) => {
+    using kernels = randomKernels(smallSpec());
+    const call = () => kernels.forward(mixedBatch(), { value: true, next: question } as Want, options);
+    expect(call).toThrow(InvalidArgumentError);
+    expect(call).toThrow(message);
+  });
+});
+
 describe('step', () => {
   it('zeroes the gradients, and changes nothing when they are not finite', async () => {
     using kernels = randomKernels(smallSpec());
@@ -353,6 +482,7 @@ describe('memory', () => {
       });
       const row = new Float32Array(4).fill(1);
       kernels.backward({ logProb: row, entropy: row, expectedScore: row, scores: new Float32Array(8).fill(1) });
+      kernels.forward(batch, { next: { histories: batch, maxScore: 'critic', expectedScore: true } });
       kernels.step(adam);
     };
     round();
@@ -434,6 +564,13 @@ describe('bad input', () => {
     ],
     ['uniforms of another size', (k) => k.sample(mixedBatch(), new Float64Array(3)), /Float64Array of 4/],
     ['a uniform of 1', (k) => k.sample(mixedBatch(), Float64Array.of(0, 1, 0, 0)), /\[0, 1\).*row 1/],
+    [
+      'a value that is no flag',
+      (k) => k.sample(mixedBatch(), new Float64Array(4), { value: 1 } as never),
+      /options\.value/,
+    ],
+    ['a value of topK', (k) => k.topK(mixedBatch(), 1, { value: true } as never), /Unknown key `value`/],
+    ['an entropy that is no flag', (k) => k.forward(mixedBatch(), { entropy: 1 } as never), /want\.entropy/],
     ['k of 0', (k) => k.topK(mixedBatch(), 0), /`k`/],
     ['backward without forward', (k) => k.backward({ value: new Float32Array(4) }), /no.*forward|forward before/],
     ['an optimiser that is none', (k) => k.step({} as Adam), /Adam/],
@@ -451,6 +588,19 @@ describe('bad input', () => {
     expect(() => kernels.backward({ value: new Float32Array(3) })).toThrow(/Float32Array of 4/);
     kernels.store.touch();
     expect(() => kernels.backward({ value: new Float32Array(4) })).toThrow(/changed since/);
+  });
+
+  it('refuses the value of a model that has none', () => {
+    using kernels = randomKernels(smallSpec({ critic: 'action' }));
+    const call = () => kernels.sample(mixedBatch(), new Float64Array(4), { value: true });
+    expect(call).toThrow(InvalidArgumentError);
+    expect(call).toThrow(/`options\.value` needs a model with `critic: 'state'`/);
+  });
+
+  it('refuses kernels of an unknown kind', () => {
+    const store = initParameters(smallSpec(), new Rng(1));
+    expect(() => createKernels(smallSpec(), store, { kernels: 'fast' as never })).toThrow(InvalidArgumentError);
+    expect(() => createKernels(smallSpec(), store, { kernel: 'fused' } as never)).toThrow(InvalidArgumentError);
   });
 
   it('refuses a store of another model', () => {

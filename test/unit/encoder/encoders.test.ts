@@ -5,7 +5,7 @@ import { createKernels } from '../../../src/compute/create-kernels.js';
 import { type HistoryBatch, historyBatch } from '../../../src/compute/history-batch.js';
 import type { Kernels } from '../../../src/compute/kernels.js';
 import { initParameters, type ModelSpec } from '../../../src/compute/model.js';
-import type { EncoderInput, StateEncoder } from '../../../src/compute/state-encoder.js';
+import type { EncoderInput, SasRecForm, StateEncoder } from '../../../src/compute/state-encoder.js';
 import { mean } from '../../../src/encoder/mean-encoder.js';
 import { sasRec } from '../../../src/encoder/sasrec.js';
 import { InvalidArgumentError } from '../../../src/foundation/errors.js';
@@ -29,7 +29,7 @@ function kernelsOf(encoder: StateEncoder, contextWidth = 0): Kernels {
   const { data } = store.get('actor/id');
   const noise = new Rng('spread');
   for (let i = 0; i < data.length; i++) data[i] = noise.normal();
-  return createKernels(spec, store);
+  return createKernels(spec, store, { kernels: 'reference' });
 }
 
 /** All logits of a batch: they differ whenever states differ. */
@@ -50,6 +50,19 @@ const encoders: readonly (readonly [string, (historyLength: number) => StateEnco
   ['mean', (historyLength) => mean({ width: 8, historyLength })],
   ['mean, recency-weighted', (historyLength) => mean({ width: 8, historyLength, decay: 0.7 })],
 ];
+
+describe('form', () => {
+  it('says what sasRec made; a copy with another apply has none, nor has mean', () => {
+    const encoder = sasRec({ width: 8, heads: 4, blocks: 2, historyLength: 5, dropout: 0.1, feedForward: 12 });
+    const { width, historyLength, ...rest } = encoder.form as SasRecForm;
+    expect(rest).toEqual({ kind: 'sasRec', blocks: 2, heads: 4, dropout: 0.1, feedForward: 12 });
+    expect([width, historyLength]).toEqual([encoder.stateWidth, encoder.historyLength]);
+    expect(sasRec({ width: 6 }).form?.feedForward).toBe(6);
+    const own: StateEncoder = { ...encoder, apply: (params, input) => encoder.apply(params, input) };
+    expect(own.form).toBeUndefined();
+    expect(mean().form).toBeUndefined();
+  });
+});
 
 describe.each(encoders)('%s', (_, make) => {
   it('gives a history the same state alone and among longer ones, whatever stands at padding', () => {

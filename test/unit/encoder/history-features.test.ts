@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { historyBatch } from '../../../src/compute/history-batch.js';
+import type { HistoryFeatureForm, HistoryFeatures } from '../../../src/compute/history-features.js';
 import { historyFeatures } from '../../../src/encoder/history-features.js';
 import { InvalidArgumentError } from '../../../src/foundation/errors.js';
 
@@ -90,6 +91,22 @@ describe('historyFeatures', () => {
       const mean = recent.reduce((sum, other, age) => sum + 0.8 ** age * cosine(item, other), 0) / total;
       expect(plane('text:recent', 0)[item]).toBeCloseTo(mean, 5);
     }
+  });
+
+  it('carries a description of what it computes, which a copy with other planes does not', () => {
+    const made = historyFeatures({ catalog, features, repeats: 2, attributes: ['category'] });
+    expect(made.form).toEqual({
+      repeats: 2,
+      attributes: [catalog.attributeCodes()],
+      text: { matrix: features.matrix, width: 2 },
+      decay: 0.8,
+      recent: 32,
+    });
+    const { repeats, attributes, text } = made.form as HistoryFeatureForm;
+    expect(made.names.length).toBe(repeats + 2 * attributes.length + (text === undefined ? 0 : 3));
+    expect(historyFeatures({ catalog, features, text: false }).form?.text).toBeUndefined();
+    const own: HistoryFeatures = { ...made, planes: (batch) => new Float32Array(7 * batch.size * A) };
+    expect(own.form).toBeUndefined();
   });
 
   it.each([
