@@ -58,7 +58,10 @@ export class HistoryStreams {
   read(batch: HistoryBatch, row: number): number {
     const length = batch.lengths[row] as number;
     if (this.#scratch.length < length + 1) this.#scratch = new Int32Array(2 * length + 2);
-    for (let i = 0; i < length; i++) this.#scratch[i] = batch.items[row * batch.length + i] as number;
+    const scratch = this.#scratch;
+    const { items } = batch;
+    const from = row * batch.length;
+    for (let i = 0; i < length; i++) scratch[i] = items[from + i] as number;
     this.#length = length;
     return length;
   }
@@ -80,7 +83,7 @@ export class HistoryStreams {
   place(lane: number, floor: number, keep: number): number {
     const head = this.heads[lane] as number;
     const length = this.#length;
-    for (const missing of [0, 1]) {
+    for (let missing = 0; missing <= 1; missing++) {
       const start = head - (length - missing);
       if (missing <= length && start >= floor && this.#matches(lane, start, length - missing)) {
         this.#append(lane, length - missing, Math.min(start, keep));
@@ -93,15 +96,27 @@ export class HistoryStreams {
 
   /** Copies a stretch of a lane's stream. */
   copy(lane: number, start: number, length: number, into: Int32Array, at: number): void {
-    const offset = lane * this.#room;
-    for (let i = 0; i < length; i++) into[at + i] = this.#items[offset + ((start + i) % this.#room)] as number;
+    const room = this.#room;
+    const items = this.#items;
+    const offset = lane * room;
+    // Positions are beyond int32 in a long run: one remainder of a float, then whole numbers.
+    let place = (start % room) | 0;
+    for (let i = 0; i < length; i++) {
+      into[at + i] = items[offset + place] as number;
+      if (++place === room) place = 0;
+    }
   }
 
   #matches(lane: number, start: number, length: number): boolean {
-    const offset = lane * this.#room;
+    const room = this.#room;
+    const items = this.#items;
+    const scratch = this.#scratch;
+    const offset = lane * room;
     // Backwards: unequal histories mostly differ at their newest item.
+    let place = ((start + length) % room) | 0;
     for (let i = length - 1; i >= 0; i--) {
-      if (this.#items[offset + ((start + i) % this.#room)] !== this.#scratch[i]) return false;
+      if (--place < 0) place = room - 1;
+      if (items[offset + place] !== scratch[i]) return false;
     }
     return true;
   }
@@ -109,14 +124,20 @@ export class HistoryStreams {
   /** Writes the history at hand from its item `from` on. */
   #append(lane: number, from: number, keep: number): void {
     const head = this.heads[lane] as number;
-    const end = head + this.#length - from;
+    const length = this.#length;
+    const end = head + length - from;
     while (end - this.#oldest(lane, keep) > this.#room) {
       if (this.#room < this.#maxRoom) this.#grow(end - this.#oldest(lane, keep), lane, keep);
       else this.#owner.evict(lane);
     }
-    const offset = lane * this.#room;
-    for (let i = from; i < this.#length; i++) {
-      this.#items[offset + ((head + i - from) % this.#room)] = this.#scratch[i] as number;
+    const room = this.#room;
+    const items = this.#items;
+    const scratch = this.#scratch;
+    const offset = lane * room;
+    let place = (head % room) | 0;
+    for (let i = from; i < length; i++) {
+      items[offset + place] = scratch[i] as number;
+      if (++place === room) place = 0;
     }
     this.heads[lane] = end;
   }

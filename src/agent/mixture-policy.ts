@@ -223,19 +223,34 @@ export class MixturePolicy implements ScoringPolicy {
     });
     checkUniforms(options.uniforms, batch.size);
     const alpha = this.#alpha;
-    const arms = { learner: [] as number[], pretrained: [] as number[] };
-    for (let b = 0; b < batch.size; b++)
-      arms[(options.uniforms[b] as number) < alpha ? 'learner' : 'pretrained'].push(b);
+    const { uniforms } = options;
+    // Both arms' rows in one array, the learner's first, each in the order of the batch; and what is left of their uniforms.
+    const rows = new Int32Array(batch.size);
+    const left = new Float64Array(batch.size);
+    let at = 0;
+    for (let b = 0; b < batch.size; b++) {
+      const u = uniforms[b] as number;
+      if (!(u < alpha)) continue;
+      rows[at] = b;
+      left[at++] = u / alpha;
+    }
+    const learners = at;
+    for (let b = 0; b < batch.size; b++) {
+      const u = uniforms[b] as number;
+      if (u < alpha) continue;
+      rows[at] = b;
+      left[at++] = (u - alpha) / (1 - alpha);
+    }
     const actions = new Int32Array(batch.size);
-    for (const arm of ['learner', 'pretrained'] as const) {
-      const rows = arms[arm];
-      if (rows.length === 0) continue;
-      const uniforms = Float64Array.from(rows, (b) => {
-        const u = options.uniforms[b] as number;
-        return arm === 'learner' ? u / alpha : (u - alpha) / (1 - alpha);
-      });
-      const drawn = this[arm].act(selectRows(batch, rows), { ...options, uniforms, ...selectMask(options, rows) });
-      for (const [i, b] of rows.entries()) actions[b] = drawn.actions[i] as number;
+    for (const [arm, from, to] of [
+      [this.learner, 0, learners],
+      [this.pretrained, learners, at],
+    ] as const) {
+      if (from === to) continue;
+      const own = rows.subarray(from, to);
+      const some = own.length === batch.size ? batch : selectRows(batch, own);
+      const drawn = arm.act(some, { ...options, uniforms: left.slice(from, to), ...selectMask(options, own) });
+      for (let i = 0; i < own.length; i++) actions[own[i] as number] = drawn.actions[i] as number;
     }
     return actions;
   }
@@ -245,10 +260,10 @@ export class MixturePolicy implements ScoringPolicy {
   }
 }
 
-function selectMask({ mask }: ActOptions, rows: readonly number[]): Pick<PolicyOptions, 'mask'> {
+function selectMask({ mask }: ActOptions, rows: Int32Array): Pick<PolicyOptions, 'mask'> {
   if (!Array.isArray(mask?.excludeRows)) return mask !== undefined ? { mask } : {};
   const { excludeRows } = mask;
-  return { mask: { ...mask, excludeRows: rows.map((b) => excludeRows[b] ?? []) } };
+  return { mask: { ...mask, excludeRows: Array.from(rows, (b) => excludeRows[b] ?? []) } };
 }
 
 function argmaxRows(rows: Float32Array, batch: number): Int32Array {

@@ -4,6 +4,7 @@ import { Adam } from '../compute/optimiser.js';
 import type { JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import { type Algorithm, annealed, type UpdateContext, type UpdateReport, UpdateRound } from './algorithm.js';
+import { gatherFloats, gatherIntegers, meanOf, scaled } from './columns.js';
 import { learnerCotangent, mixtureLogProb } from './losses/mixture-log-prob.js';
 import { ppoLoss } from './losses/ppo.js';
 import { gae, normaliseAdvantages } from './losses/returns.js';
@@ -101,7 +102,7 @@ export class Ppo implements Algorithm {
     const values = kernels.forward(histories, { value: true }).value;
     const reached = bootstrap ? kernels.forward(bootstrap.histories, { value: true }).value : undefined;
     const nextValues = nextValuesOf(rollout, values, reached);
-    const rewards = rollout.rewards.map((reward) => reward * rewardScale);
+    const rewards = scaled(rollout.rewards, rewardScale);
     const { advantages: raw, returns } = gae({
       rewards,
       values,
@@ -118,7 +119,8 @@ export class Ppo implements Algorithm {
     this.optimiser.learningRate = learningRate * (1 - (1 - finalLearningRate) * progress);
     const entropyWeight = annealed(loss.entropyWeight, progress, ENTROPY_SHARE);
     const round = new UpdateRound();
-    const rows = Int32Array.from({ length: T * N }, (_, row) => row);
+    const rows = new Int32Array(T * N);
+    for (let row = 0; row < rows.length; row++) rows[row] = row;
     for (let epoch = 0; epoch < epochs; epoch++) {
       rng.shuffle(rows);
       for (let part = 0; part < minibatches; part++) {
@@ -127,24 +129,23 @@ export class Ppo implements Algorithm {
           Math.floor(((part + 1) * rows.length) / minibatches),
         );
         if (picked.length === 0) continue;
-        const take = (column: Float32Array) => Float32Array.from(picked, (row) => column[row] as number);
         const scores = kernels.forward(
           selectRows(histories, picked),
-          { logProbOf: Int32Array.from(picked, (row) => rollout.actions[row] as number), entropy: true, value: true },
+          { logProbOf: gatherIntegers(rollout.actions, picked), entropy: true, value: true },
           { mask, dropoutSeed: rng.nonZeroSeed() },
         );
         // Without a mixture alpha is 1 and the share with it: Eq. 14 is then the learner alone.
         const { logMixture, share } = mixtureLogProb(
           scores.logProb,
-          take(rollout.pretrainedLogProb),
-          take(rollout.alpha),
+          gatherFloats(rollout.pretrainedLogProb, picked),
+          gatherFloats(rollout.alpha, picked),
         );
         const { loss: total, cotangents } = ppoLoss({
           logProb: logMixture,
-          oldLogProb: take(oldLogProb),
-          advantages: take(advantages),
+          oldLogProb: gatherFloats(oldLogProb, picked),
+          advantages: gatherFloats(advantages, picked),
           value: scores.value,
-          returns: take(returns),
+          returns: gatherFloats(returns, picked),
           ...(entropyWeight > 0 ? { entropy: scores.entropy } : {}),
           clip: loss.clip,
           valueWeight: loss.valueWeight,
@@ -161,10 +162,4 @@ export class Ppo implements Algorithm {
   toJSON(): JsonValue {
     return { name: this.name, ...this.#settings };
   }
-}
-
-function meanOf(values: Float32Array): number {
-  let sum = 0;
-  for (const value of values) sum += value;
-  return sum / values.length;
 }

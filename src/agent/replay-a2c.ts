@@ -7,6 +7,7 @@ import type { JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import type { ActorCritic } from './actor-critic.js';
 import { type Algorithm, annealed, type UpdateContext, type UpdateReport, UpdateRound } from './algorithm.js';
+import { meanOf, scaled } from './columns.js';
 import { a2cLoss } from './losses/a2c.js';
 import { clippedImportanceWeights, entropyBonus } from './losses/actor-losses.js';
 import { discountsOf, tdTarget } from './losses/critic-losses.js';
@@ -98,26 +99,37 @@ class ReplayA2c implements Algorithm {
     const { kernels } = learner;
     const reading = learner.settings.critic;
     const discounts = discountsOf(batch.terminated, gamma);
-    const nextValues =
-      reading === 'state'
-        ? kernels.forward(batch.nextHistories, { value: true }).value
-        : bestNextScores(learner, batch.nextHistories, discounts, mask);
-    const targets = tdTarget({
-      rewards: batch.rewards.map((reward) => reward * rewardScale),
-      discounts,
-      nextValues,
-    });
+    const { actions, histories, nextHistories } = batch;
+    // One pass for s and s' beats leaving out the ends of episodes, whose Q(s', .) nobody reads; where it is two passes anyway, fewer
+    // rows are cheaper. A row where nothing is left to show may not be asked at all.
+    const isOnePass =
+      reading === 'state' ||
+      (kernels.kind !== 'reference' && isItemLeftEverywhere(learner.catalog.size, nextHistories, mask));
+    const apart = isOnePass ? undefined : bestNextScores(learner, nextHistories, discounts, mask);
     const entropyWeight = annealed(this.#settings.entropyWeight, progress, ENTROPY_SHARE);
     const options = { mask, dropoutSeed: rng.nonZeroSeed() };
-    const policy = { logProbOf: batch.actions, ...(entropyWeight > 0 ? { entropy: true as const } : {}) };
+    const policy = { logProbOf: actions, ...(entropyWeight > 0 ? { entropy: true as const } : {}) };
     const scores =
       reading === 'state'
-        ? kernels.forward(batch.histories, { ...policy, value: true }, options)
+        ? kernels.forward(
+            histories,
+            { ...policy, value: true, next: { histories: nextHistories, value: true } },
+            options,
+          )
         : kernels.forward(
-            batch.histories,
-            { ...policy, scoresOf: { head: 'critic', items: batch.actions, width: 1 } },
+            histories,
+            {
+              ...policy,
+              scoresOf: { head: 'critic', items: actions, width: 1 },
+              ...(isOnePass ? { next: { histories: nextHistories, maxScore: 'critic' } } : {}),
+            },
             options,
           );
+    const targets = tdTarget({
+      rewards: scaled(batch.rewards, rewardScale),
+      discounts,
+      nextValues: (apart ?? scores.next?.value ?? scores.next?.maxScore) as Float32Array,
+    });
     const { logMixture, share } = mixtureLogProb(scores.logProb, batch.pretrainedLogProb, batch.alpha);
     const predictions = (reading === 'state' ? scores.value : scores.scores) as Float32Array;
     const a2c = a2cLoss({
@@ -135,15 +147,17 @@ class ReplayA2c implements Algorithm {
       ...bonus?.cotangents,
     };
     const total = { loss: a2c.loss + (bonus?.loss ?? 0), cotangents };
-    const entropy = scores.entropy ? scores.entropy.reduce((sum, value) => sum + value, 0) / batch.size : Number.NaN;
-    round.apply(kernels, this.optimiser, total, entropy);
+    round.apply(kernels, this.optimiser, total, scores.entropy ? meanOf(scores.entropy) : Number.NaN);
   }
 }
 
 /** max_a' Q(s', a') over the allowed items; 0 where it is not read (discount 0), or where no item is left to be shown. */
 function bestNextScores(learner: ActorCritic, next: HistoryBatch, discounts: Float32Array, mask: Mask): Float32Array {
   const best = new Float32Array(next.size);
-  const rows = [...best.keys()].filter((b) => discounts[b] !== 0 && isAnyItemLeft(learner.catalog.size, next, b, mask));
+  const rows: number[] = [];
+  for (let b = 0; b < next.size; b++) {
+    if (discounts[b] !== 0 && isItemLeft(learner.catalog.size, next, b, mask)) rows.push(b);
+  }
   if (rows.length === 0) return best;
   const open = rows.length === next.size ? next : selectRows(next, rows);
   const { maxScore } = learner.kernels.forward(open, { maxScore: 'critic' }, { mask });
@@ -151,9 +165,17 @@ function bestNextScores(learner: ActorCritic, next: HistoryBatch, discounts: Flo
   return best;
 }
 
-function isAnyItemLeft(itemCount: number, { items, length, lengths }: HistoryBatch, row: number, mask: Mask): boolean {
-  const history = items.subarray(row * length, row * length + (lengths[row] as number));
-  return new Set([...(mask.exclude ?? []), ...(mask.noRepeat ? history : [])]).size < itemCount;
+function isItemLeftEverywhere(itemCount: number, histories: HistoryBatch, mask: Mask): boolean {
+  for (let b = 0; b < histories.size; b++) if (!isItemLeft(itemCount, histories, b, mask)) return false;
+  return true;
+}
+
+/** Whether the mask leaves an item in a row. */
+function isItemLeft(itemCount: number, { items, length, lengths }: HistoryBatch, row: number, mask: Mask): boolean {
+  const { exclude = [], noRepeat = false } = mask;
+  const shown = noRepeat ? (lengths[row] as number) : 0;
+  if (exclude.length + shown < itemCount) return true;
+  return new Set([...exclude, ...items.subarray(row * length, row * length + shown)]).size < itemCount;
 }
 
 /**

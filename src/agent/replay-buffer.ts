@@ -5,6 +5,7 @@ import { InvalidArgumentError } from '../foundation/errors.js';
 import type { NamedArray, NamedArrays } from '../foundation/named-arrays.js';
 import { checkOptions, describeValue } from '../foundation/options.js';
 import type { Rng } from '../foundation/rng.js';
+import { gatherFlags, gatherFloats, gatherIntegers, gatherVectors } from './columns.js';
 import { HistoryStreams } from './history-streams.js';
 import { checkReplayArrays } from './replay-checkpoint.js';
 import type { Rollout, TransitionBatch, TransitionColumns, TransitionStep } from './transitions.js';
@@ -171,36 +172,37 @@ export class ReplayBuffer {
       candidateCount: this.candidateCount,
       maxItems: this.#maxItems,
     });
-    const { histories, nextHistories, rows } = step;
+    const { histories, nextHistories, actions, pretrainedLogProb, alpha = 1, choices, rows } = step;
     const [C, K] = [this.contextWidth, this.candidateCount];
+    const streams = this.#streams;
+    const { heads } = streams;
     for (let lane = 0; lane < this.lanes; lane++) {
       if (rows !== undefined && rows[lane] === 0) continue;
       const count = this.#counts[lane] as number;
       if (this.#stepsOf(lane) === this.stepsPerLane) this.#firsts[lane] = this.#firstOf(lane) + 1;
       const at = this.#index(lane, count);
 
-      const streams = this.#streams;
-      const head = streams.heads[lane] as number;
+      const head = heads[lane] as number;
       // Starts never decrease along a lane, so that dropping the oldest transitions frees the oldest items.
       const floor = this.#stepsOf(lane) > 0 ? (this.#starts[this.#index(lane, count - 1)] as number) : head;
       const length = streams.read(histories, lane);
       const start = streams.place(lane, floor, head);
       const nextLength =
-        nextHistories === undefined ? streams.extend(step.actions[lane] as number) : streams.read(nextHistories, lane);
+        nextHistories === undefined ? streams.extend(actions[lane] as number) : streams.read(nextHistories, lane);
       const nextStart = streams.place(lane, start, start);
 
       this.#starts[at] = start;
       this.#lengths[at] = length;
       this.#nextStarts[at] = nextStart;
       this.#nextLengths[at] = nextLength;
-      this.#actions[at] = step.actions[lane] as number;
+      this.#actions[at] = actions[lane] as number;
       this.#rewards[at] = step.rewards[lane] as number;
       this.#terminated[at] = step.terminated[lane] === 0 ? 0 : 1;
       this.#truncated[at] = step.truncated[lane] === 0 ? 0 : 1;
       this.#logProb[at] = step.logProb[lane] as number;
-      this.#pretrainedLogProb[at] = step.pretrainedLogProb?.[lane] ?? 0;
-      this.#alpha[at] = step.alpha ?? 1;
-      this.#choices[at] = step.choices?.[lane] ?? -1;
+      this.#pretrainedLogProb[at] = pretrainedLogProb?.[lane] ?? 0;
+      this.#alpha[at] = alpha;
+      this.#choices[at] = choices?.[lane] ?? -1;
       for (let k = 0; k < K; k++) this.#candidates[at * K + k] = step.candidates?.[lane * K + k] as number;
       for (let c = 0; c < C; c++) this.#context[at * C + c] = histories.context?.[lane * C + c] as number;
       this.#counts[lane] = count + 1;
@@ -224,11 +226,18 @@ export class ReplayBuffer {
       );
     }
     const rows = new Int32Array(n);
+    const [counts, firsts] = [this.#counts, this.#firsts];
     for (let i = 0; i < n; i++) {
-      let lane = 0;
       let offset = rng.integer(size);
-      while (offset >= this.#stepsOf(lane)) offset -= this.#stepsOf(lane++);
-      rows[i] = this.#index(lane, this.#firstOf(lane) + offset);
+      for (let lane = 0; ; lane++) {
+        const first = firsts[lane] as number;
+        const steps = (counts[lane] as number) - first;
+        if (offset < steps) {
+          rows[i] = this.#index(lane, first + offset);
+          break;
+        }
+        offset -= steps;
+      }
     }
     return {
       ...this.#gather(rows),
@@ -260,24 +269,20 @@ export class ReplayBuffer {
       for (let n = 0; n < N; n++) rows[t * N + n] = this.#index(n, (this.#counts[n] as number) - T + t);
     }
     const columns = this.#gather(rows);
-    const ends: number[] = [];
+    const ends = new Int32Array(T * N);
+    let count = 0;
     for (let i = 0; i < T * N; i++) {
       if (columns.terminated[i] !== 0) continue;
       const isLast = i >= (T - 1) * N;
       if (!isLast && !this.#goesOn(rows[i] as number, rows[i + N] as number)) columns.truncated[i] = 1;
-      if (isLast || columns.truncated[i] !== 0) ends.push(i);
+      if (isLast || columns.truncated[i] !== 0) ends[count++] = i;
     }
-    const bootstrap =
-      ends.length === 0
-        ? undefined
-        : {
-            rows: Int32Array.from(ends),
-            histories: this.#gatherHistories(
-              Int32Array.from(ends, (i) => rows[i] as number),
-              this.#nextStarts,
-              this.#nextLengths,
-            ),
-          };
+    if (count === 0) return { ...columns, T, N, bootstrap: undefined };
+    const reached = ends.slice(0, count);
+    const bootstrap = {
+      rows: reached,
+      histories: this.#gatherHistories(gatherIntegers(rows, reached), this.#nextStarts, this.#nextLengths),
+    };
     return { ...columns, T, N, bootstrap };
   }
 
@@ -364,49 +369,34 @@ export class ReplayBuffer {
 
   #gather(rows: Int32Array): TransitionColumns {
     const [B, K] = [rows.length, this.candidateCount];
-    const candidates = new Int32Array(B * K);
-    for (let b = 0; b < B; b++) {
-      const at = rows[b] as number;
-      for (let k = 0; k < K; k++) candidates[b * K + k] = this.#candidates[at * K + k] as number;
-    }
     return {
       size: B,
       histories: this.#gatherHistories(rows, this.#starts, this.#lengths),
-      actions: Int32Array.from(rows, (at) => this.#actions[at] as number),
-      rewards: Float32Array.from(rows, (at) => this.#rewards[at] as number),
-      terminated: Uint8Array.from(rows, (at) => this.#terminated[at] as number),
-      truncated: Uint8Array.from(rows, (at) => this.#truncated[at] as number),
-      logProb: Float32Array.from(rows, (at) => this.#logProb[at] as number),
-      pretrainedLogProb: Float32Array.from(rows, (at) => this.#pretrainedLogProb[at] as number),
-      alpha: Float32Array.from(rows, (at) => this.#alpha[at] as number),
-      candidates,
+      actions: gatherIntegers(this.#actions, rows),
+      rewards: gatherFloats(this.#rewards, rows),
+      terminated: gatherFlags(this.#terminated, rows),
+      truncated: gatherFlags(this.#truncated, rows),
+      logProb: gatherFloats(this.#logProb, rows),
+      pretrainedLogProb: gatherFloats(this.#pretrainedLogProb, rows),
+      alpha: gatherFloats(this.#alpha, rows),
+      candidates: gatherVectors(this.#candidates, K, rows, new Int32Array(B * K)),
       candidateCount: K,
-      choices: Int32Array.from(rows, (at) => this.#choices[at] as number),
+      choices: gatherIntegers(this.#choices, rows),
     };
   }
 
   #gatherHistories(rows: Int32Array, starts: Float64Array, lengths: Int32Array): HistoryBatch {
-    const [B, C] = [rows.length, this.contextWidth];
-    const rowLengths = Int32Array.from(rows, (at) => lengths[at] as number);
-    const L = rowLengths.reduce((most, length) => Math.max(most, length), 0);
+    const [B, C, S] = [rows.length, this.contextWidth, this.stepsPerLane];
+    const rowLengths = gatherIntegers(lengths, rows);
+    let L = 0;
+    for (let b = 0; b < B; b++) L = Math.max(L, rowLengths[b] as number);
     const items = new Int32Array(B * L).fill(-1);
     for (let b = 0; b < B; b++) {
       const at = rows[b] as number;
-      this.#streams.copy(
-        Math.floor(at / this.stepsPerLane),
-        starts[at] as number,
-        rowLengths[b] as number,
-        items,
-        b * L,
-      );
+      this.#streams.copy(Math.floor(at / S), starts[at] as number, rowLengths[b] as number, items, b * L);
     }
     const batch = { size: B, length: L, items, lengths: rowLengths, contextWidth: C };
     if (C === 0) return batch;
-    const context = new Float32Array(B * C);
-    for (let b = 0; b < B; b++) {
-      const at = rows[b] as number;
-      for (let c = 0; c < C; c++) context[b * C + c] = this.#context[at * C + c] as number;
-    }
-    return { ...batch, context };
+    return { ...batch, context: gatherVectors(this.#context, C, rows, new Float32Array(B * C)) };
   }
 }

@@ -168,28 +168,19 @@ export function checkTransitionStep(step: TransitionStep, shape: TransitionShape
   const where = 'ReplayBuffer.add';
   checkObject(where, 'step', step);
   const { histories, nextHistories, alpha = 1 } = step;
-  for (const [name, batch] of Object.entries({ histories, nextHistories })) {
-    if (batch === undefined && name === 'nextHistories') continue;
-    checkObject(where, name, batch, [], 'a HistoryBatch');
-    if (batch === undefined) continue;
-    checkNumber(where, `${name}.length`, batch.length, { low: 0, high: 2 ** 30, integer: true });
-    if (batch.size !== N) fail(where, `${name}.size`, `${N}, the lanes`, batch.size);
-    expectLength(where, `${name}.lengths`, batch.lengths, N);
-    expectLength(where, `${name}.items`, batch.items, N * batch.length);
-    for (let lane = 0; lane < N; lane++) {
-      const length = batch.lengths[lane] as number;
-      if (!(length >= 0 && length <= batch.length)) {
-        fail(where, `${name}.lengths[${lane}]`, `0 to ${batch.length}`, length);
-      }
-    }
-  }
+  checkHistories(where, 'histories', histories, N);
+  if (nextHistories !== undefined) checkHistories(where, 'nextHistories', nextHistories, N);
   if (histories.contextWidth !== C) fail(where, 'histories.contextWidth', String(C), histories.contextWidth);
   if (C > 0) expectLength(where, 'histories.context', histories.context, N * C);
-  const { actions, rewards, terminated, truncated, logProb, pretrainedLogProb, choices, rows } = step;
-  const columns = { actions, rewards, terminated, truncated, logProb, pretrainedLogProb, choices, rows };
-  for (const [name, column] of Object.entries(columns)) {
-    if (column !== undefined || !OPTIONAL.has(name)) expectLength(where, name, column, N);
-  }
+  const { pretrainedLogProb, choices, rows } = step;
+  expectLength(where, 'actions', step.actions, N);
+  expectLength(where, 'rewards', step.rewards, N);
+  expectLength(where, 'terminated', step.terminated, N);
+  expectLength(where, 'truncated', step.truncated, N);
+  expectLength(where, 'logProb', step.logProb, N);
+  if (pretrainedLogProb !== undefined) expectLength(where, 'pretrainedLogProb', pretrainedLogProb, N);
+  if (choices !== undefined) expectLength(where, 'choices', choices, N);
+  if (rows !== undefined) expectLength(where, 'rows', rows, N);
   checkNumber(where, 'alpha', alpha, { low: 0, high: 1 });
   if (K > 0 || step.candidates !== undefined) expectLength(where, 'candidates', step.candidates, N * K);
   for (let lane = 0; lane < N; lane++) {
@@ -203,7 +194,18 @@ export function checkTransitionStep(step: TransitionStep, shape: TransitionShape
   }
 }
 
-const OPTIONAL: ReadonlySet<string> = new Set(['pretrainedLogProb', 'choices', 'rows']);
+function checkHistories(where: string, name: string, batch: HistoryBatch, lanes: number): void {
+  checkObject(where, name, batch, [], 'a HistoryBatch');
+  const { size, length, items, lengths } = batch;
+  checkNumber(where, `${name}.length`, length, { low: 0, high: 2 ** 30, integer: true });
+  if (size !== lanes) fail(where, `${name}.size`, `${lanes}, the lanes`, size);
+  expectLength(where, `${name}.lengths`, lengths, lanes);
+  expectLength(where, `${name}.items`, items, lanes * length);
+  for (let lane = 0; lane < lanes; lane++) {
+    const count = lengths[lane] as number;
+    if (!(count >= 0 && count <= length)) fail(where, `${name}.lengths[${lane}]`, `0 to ${length}`, count);
+  }
+}
 
 function isNumbers(value: unknown): value is Float64Array {
   return ArrayBuffer.isView(value) && 'length' in value && typeof (value as Float64Array)[0] !== 'bigint';

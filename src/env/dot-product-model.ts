@@ -126,25 +126,33 @@ export class DotProductModel implements LogitModel {
   }
 
   #enter(histories: HistoryBatch, row: number): void {
+    // Everything in locals: half of a world's time is spent here.
+    const { width } = this;
+    const vectors = this.#vectors;
+    const decay = this.#decay;
+    const { items } = histories;
     const state = this.#state.fill(0);
-    const length = histories.lengths[row] as number;
-    const first = Math.max(0, length - this.#window);
+    const start = row * histories.length;
+    const end = start + (histories.lengths[row] as number);
+    const first = Math.max(start, end - this.#window);
     let weight = 1;
     let total = 0;
-    for (let i = length - 1; i >= first; i--) {
-      const from = (histories.items[row * histories.length + i] as number) * this.width;
-      for (let d = 0; d < this.width; d++)
-        state[d] = (state[d] as number) + weight * (this.#vectors[from + d] as number);
+    for (let i = end - 1; i >= first; i--) {
+      const from = (items[i] as number) * width;
+      for (let d = 0; d < width; d++) state[d] = (state[d] as number) + weight * (vectors[from + d] as number);
       total += weight;
-      weight *= this.#decay;
+      weight *= decay;
     }
-    if (total > 0) for (let d = 0; d < this.width; d++) state[d] = (state[d] as number) / total;
+    if (total > 0) for (let d = 0; d < width; d++) state[d] = (state[d] as number) / total;
   }
 
   #logit(item: number): number {
-    const from = item * this.width;
+    const { width } = this;
+    const vectors = this.#vectors;
+    const state = this.#state;
+    const from = item * width;
     let sum = this.#bias[item] as number;
-    for (let d = 0; d < this.width; d++) sum += (this.#state[d] as number) * (this.#vectors[from + d] as number);
+    for (let d = 0; d < width; d++) sum += (state[d] as number) * (vectors[from + d] as number);
     return sum;
   }
 }

@@ -9,6 +9,7 @@ import { CheckpointError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
 import { Rng } from '../foundation/rng.js';
 import type { Schedule } from '../foundation/schedules.js';
+import { EpisodeColumns } from './episode-columns.js';
 import type { ExperienceSource, SourceStep, StepContext } from './training-loop.js';
 
 /** Experience of an acting policy in an environment: Algorithm 2, lines 5-13, for B users at once. */
@@ -22,6 +23,12 @@ export class EnvironmentSource implements ExperienceSource {
   readonly #seed: number;
   readonly #returns: Float64Array;
   readonly #lengths: Int32Array;
+  /** 1 where an episode ended in the last step. */
+  readonly #rows: Uint8Array;
+  /** What every step gives; its episodes are overwritten by the next. */
+  readonly #done: SourceStep & { readonly ended: EpisodeColumns };
+  /** What was acted on in the last step. */
+  #histories: HistoryBatch | undefined;
   /** False from the moment an environment is asked to step until the step is over: an error in between leaves half a step. */
   #isWhole = true;
 
@@ -40,6 +47,8 @@ export class EnvironmentSource implements ExperienceSource {
     this.#seed = options.seed;
     this.#returns = new Float64Array(options.env.size);
     this.#lengths = new Int32Array(options.env.size);
+    this.#rows = new Uint8Array(options.env.size);
+    this.#done = { steps: options.env.size, oracleCalls: 0, ended: new EpisodeColumns() };
     this.isSaved = options.env.saveState !== undefined && options.env.restoreState !== undefined;
     this.mask = options.env.noRepeat ? { noRepeat: true } : {};
   }
@@ -54,11 +63,12 @@ export class EnvironmentSource implements ExperienceSource {
     const lanes = env.size;
     const policy = this.#policy;
     if (this.#alpha && policy instanceof MixturePolicy) policy.alpha = this.#alpha.at(steps);
-    const histories = snapshot(env.histories());
+    this.#histories = snapshot(env.histories(), this.#histories);
+    const histories = this.#histories;
     const actor = this.#exploration?.at(policy, steps) ?? policy;
     const decision = actor.act(histories, { mode: 'sampled', uniforms: rng.uniforms(lanes), mask: this.mask });
     const { actions, logProb } = decision;
-    const shares = policy instanceof MixturePolicy ? sharesOf(policy, histories, decision, this.mask) : {};
+    const shares = policy instanceof MixturePolicy ? sharesOf(policy, histories, decision, this.mask) : undefined;
     this.#isWhole = false;
     const { rewards, terminated, truncated } = await env.step(actions);
     buffer.add({
@@ -71,20 +81,21 @@ export class EnvironmentSource implements ExperienceSource {
       ...shares,
       nextHistories: env.histories(),
     });
-    const ended: { lane: number; return: number; length: number }[] = [];
-    const rows = new Uint8Array(lanes);
+    const { ended } = this.#done;
+    const [returns, lengths, rows] = [this.#returns, this.#lengths, this.#rows];
+    ended.clear();
     for (let lane = 0; lane < lanes; lane++) {
-      this.#returns[lane] = (this.#returns[lane] as number) + (rewards[lane] as number);
-      this.#lengths[lane] = (this.#lengths[lane] as number) + 1;
-      if (!terminated[lane] && !truncated[lane]) continue;
-      ended.push({ lane, return: this.#returns[lane] as number, length: this.#lengths[lane] as number });
-      this.#returns[lane] = 0;
-      this.#lengths[lane] = 0;
-      rows[lane] = 1;
+      returns[lane] = (returns[lane] as number) + (rewards[lane] as number);
+      lengths[lane] = (lengths[lane] as number) + 1;
+      rows[lane] = terminated[lane] || truncated[lane] ? 1 : 0;
+      if (rows[lane] === 0) continue;
+      ended.push(lane, returns[lane] as number, lengths[lane] as number);
+      returns[lane] = 0;
+      lengths[lane] = 0;
     }
-    if (ended.length > 0) await env.reset({ rows });
+    if (ended.count > 0) await env.reset({ rows });
     this.#isWhole = true;
-    return { steps: lanes, oracleCalls: 0, ended };
+    return this.#done;
   }
 
   saveState(): JsonValue | undefined {
@@ -116,14 +127,19 @@ export class EnvironmentSource implements ExperienceSource {
   }
 }
 
-/** The environment's view is live; what was acted on must outlive the step. */
-function snapshot(live: HistoryBatch): HistoryBatch {
-  return {
-    ...live,
-    items: live.items.slice(),
-    lengths: live.lengths.slice(),
-    ...(live.context ? { context: live.context.slice() } : {}),
-  };
+/** The environment's view is live; what was acted on must outlive the step. Written over the snapshot before, where it fits. */
+function snapshot(live: HistoryBatch, before: HistoryBatch | undefined): HistoryBatch {
+  const { size, length, items, lengths, context, contextWidth } = live;
+  const fits =
+    before?.length === length && before.items.length === items.length && before.context?.length === context?.length;
+  if (before === undefined || !fits) {
+    const copy = { size, length, items: items.slice(), lengths: lengths.slice(), contextWidth };
+    return context ? { ...copy, context: context.slice() } : copy;
+  }
+  before.items.set(items);
+  before.lengths.set(lengths);
+  if (context) before.context?.set(context);
+  return before;
 }
 
 /** What Eq. 15 needs of a mixture's action; an exploring view of it says what it did, not the frozen arm's share. */

@@ -11,6 +11,7 @@ import {
   type PreferenceQuery,
   preferInBatches,
 } from '../oracle/preference-oracle.js';
+import { EpisodeColumns } from './episode-columns.js';
 import type { TrainingEmitter } from './training-events.js';
 import type { ExperienceSource, SourceStep, StepContext } from './training-loop.js';
 
@@ -64,6 +65,7 @@ export class PreferenceSource implements ExperienceSource {
   readonly #signal: AbortSignal | undefined;
   readonly #lanes: Lane[];
   #episodes = 0;
+  #order = { pass: -1, starts: new Int32Array(0) };
   #recent: boolean[] = [];
 
   constructor(options: {
@@ -128,7 +130,7 @@ export class PreferenceSource implements ExperienceSource {
     const truncated = new Uint8Array(lanes.length);
     const choices = new Int32Array(lanes.length).fill(-1);
     const rows = new Uint8Array(lanes.length);
-    const ended: { lane: number; return: number; length: number }[] = [];
+    const ended = new EpisodeColumns();
     const over: Lane[] = [];
     for (const [b, answer] of answers.entries()) {
       const lane = lanes[b] as Lane;
@@ -144,7 +146,7 @@ export class PreferenceSource implements ExperienceSource {
       lane.rewards += rewards[b] as number;
       if (lane.steps >= this.#stepsPerEpisode) {
         truncated[b] = 1;
-        ended.push({ lane: b, return: lane.rewards, length: lane.steps });
+        ended.push(b, lane.rewards, lane.steps);
         over.push(lane);
       }
     }
@@ -195,13 +197,20 @@ export class PreferenceSource implements ExperienceSource {
   /** Line 5: every start once in a seeded order, then again in another. */
   #begin(lane: Lane): void {
     const n = this.#starts.length;
-    const pass = Math.floor(this.#episodes / n);
-    const order = new Rng(this.#seed).fork(`starts/${pass}`).shuffle(Int32Array.from({ length: n }, (_, i) => i));
-    lane.start = order[this.#episodes % n] as number;
+    lane.start = this.#orderOf(Math.floor(this.#episodes / n))[this.#episodes % n] as number;
     lane.history = [...this.#startOf(lane).history];
     lane.steps = 0;
     lane.rewards = 0;
     this.#episodes++;
+  }
+
+  /** The order of the starts in a pass; the last one asked for is kept, since every episode asks. */
+  #orderOf(pass: number): Int32Array {
+    if (this.#order.pass !== pass) {
+      const starts = Int32Array.from({ length: this.#starts.length }, (_, i) => i);
+      this.#order = { pass, starts: new Rng(this.#seed).fork(`starts/${pass}`).shuffle(starts) };
+    }
+    return this.#order.starts;
   }
 
   #startOf(lane: Lane): IndexedStart {

@@ -2,6 +2,7 @@ import { historyBatch } from '../compute/history-batch.js';
 import type { Mask } from '../compute/mask.js';
 import type { JsonValue } from '../foundation/json.js';
 import { Rng } from '../foundation/rng.js';
+import { EpisodeColumns } from './episode-columns.js';
 import type { ExperienceSource, SourceStep, StepContext } from './training-loop.js';
 
 /** An answer somebody already has, in item indices. */
@@ -61,7 +62,7 @@ export class RecordedSource implements ExperienceSource {
       choices: Int32Array.from(shown, ({ choice }) => choice),
       rows: Uint8Array.from({ length: lanes }, (_, b) => (b < size ? 1 : 0)),
     });
-    return { steps: size, oracleCalls: 0, ended: [] };
+    return { steps: size, oracleCalls: 0, ended: new EpisodeColumns() };
   }
 
   saveState(): JsonValue {

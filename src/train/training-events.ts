@@ -1,3 +1,4 @@
+import type { Kernels } from '../compute/kernels.js';
 import type { EventEmitter } from '../foundation/events.js';
 
 /** Whether the run learns from preferences (Algorithm 1) or from an environment (Algorithm 2). */
@@ -36,7 +37,7 @@ export interface TrainingEvents {
     /** tfjs backend. */
     readonly backend: string;
     /** Which kernels run. */
-    readonly kernels: 'reference' | 'fused';
+    readonly kernels: Kernels['kind'];
   };
   /** A user left, or the cap was reached. */
   episodeEnd: EventBase & {

@@ -11,6 +11,7 @@ import { Rng, type RngState } from '../foundation/rng.js';
 import type { Storage } from '../foundation/storage.js';
 import { Turns } from '../foundation/turns.js';
 import { CheckpointFile } from './checkpoint.js';
+import { EpisodeColumns } from './episode-columns.js';
 import type { TrainingCounts, TrainingEmitter, TrainingPhase, TrainingProgress } from './training-events.js';
 
 /** Where experience comes from: an environment (Algorithm 2) or an oracle (Algorithm 1). One call, one step of every lane. */
@@ -52,8 +53,8 @@ export interface SourceStep {
   readonly steps: number;
   /** Questions put to an oracle. */
   readonly oracleCalls: number;
-  /** Episodes that ended. */
-  readonly ended: readonly { readonly lane: number; readonly return: number; readonly length: number }[];
+  /** Episodes that ended, each `at` its lane; a source may reuse them: valid until its next step. */
+  readonly ended: EpisodeColumns;
 }
 
 /** What a caller of `pretrain` or `adapt` may hook in. */
@@ -157,7 +158,7 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
   };
   let rngs = { act: rng.fork('act'), learn: rng.fork('learn') };
   const kernels = learner.kernels.kind;
-  const curve: { step: number; return: number; length: number }[] = [];
+  const curve = new EpisodeColumns();
 
   // Where episodes are started anew at every checkpoint, their beat is part of what the run is.
   const beat = source.isSaved ? {} : { checkpointEvery: hooks.checkpointEvery };
@@ -220,9 +221,12 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     if (!hooks.onProgress) return;
     reported = Date.now();
     const elapsedSeconds = (reported - began) / 1000;
-    const recent = curve.slice(-RECENT_EPISODES);
-    const average = (pick: 'return' | 'length') =>
-      recent.reduce((sum, episode) => sum + episode[pick], 0) / recent.length;
+    const recent = Math.min(RECENT_EPISODES, curve.count);
+    const average = (pick: 'return' | 'length') => {
+      let sum = 0;
+      for (let i = curve.count - recent; i < curve.count; i++) sum += curve[pick](i);
+      return sum / recent;
+    };
     hooks.onProgress({
       phase,
       ...countsOf(counters),
@@ -261,10 +265,12 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     counters.steps += done.steps;
     counters.sinceUpdate += done.steps;
     counters.oracleCalls += done.oracleCalls;
-    counters.episodes += done.ended.length;
-    for (const episode of done.ended) {
-      curve.push({ step: counters.steps, return: episode.return, length: episode.length });
-      hooks.events?.emit('episodeEnd', { phase, step: counters.steps, ...episode });
+    const { ended } = done;
+    counters.episodes += ended.count;
+    for (let i = 0; i < ended.count; i++) {
+      const [lane, episodeReturn, length] = [ended.at(i), ended.return(i), ended.length(i)];
+      curve.push(counters.steps, episodeReturn, length);
+      hooks.events?.emit('episodeEnd', { phase, step: counters.steps, lane, return: episodeReturn, length });
     }
   };
 
@@ -301,8 +307,13 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     fusedShare: counters.updates > 0 ? counters.fusedUpdates / counters.updates : 0,
     resumed: saved !== undefined,
     wallSeconds: (Date.now() - began) / 1000,
-    curve,
+    curve: pointsOf(curve),
   };
+}
+
+function pointsOf(curve: EpisodeColumns): EpisodePoint[] {
+  const point = (_: unknown, i: number) => ({ step: curve.at(i), return: curve.return(i), length: curve.length(i) });
+  return Array.from({ length: curve.count }, point);
 }
 
 function learn(run: LoopRun, counters: Counters, rng: Rng): void {

@@ -25,7 +25,9 @@ export type CriticName<R extends CriticReading> = R extends 'state' ? 'value' : 
 export function discountsOf(terminated: Uint8Array, gamma: number): Float32Array {
   checkLengths('discountsOf', terminated?.length ?? 1, { terminated });
   checkRange('discountsOf', 'gamma', gamma, 0, 1);
-  return Float32Array.from(terminated, (end) => (end === 0 ? gamma : 0));
+  const discounts = new Float32Array(terminated.length);
+  for (let b = 0; b < terminated.length; b++) discounts[b] = terminated[b] === 0 ? gamma : 0;
+  return discounts;
 }
 
 /**

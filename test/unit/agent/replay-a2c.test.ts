@@ -5,6 +5,8 @@ import { paper, type ReplaySettings, replay } from '../../../src/agent/replay-a2
 import { ReplayBuffer, type TransitionBatch } from '../../../src/agent/replay-buffer.js';
 import { useBackend } from '../../../src/compute/backend.js';
 import { historyBatch } from '../../../src/compute/history-batch.js';
+import type { Kernels } from '../../../src/compute/kernels.js';
+import type { Mask } from '../../../src/compute/mask.js';
 import { InvalidArgumentError } from '../../../src/foundation/errors.js';
 import { Rng } from '../../../src/foundation/rng.js';
 import { entropyOf, plainGradient, read, relativeError, seenGradient } from './plain-gradient.js';
@@ -216,6 +218,66 @@ describe('an action critic where nothing may be shown twice', () => {
       expect(relativeError(gradientOf(), wanted(next.map(() => 0)))).toBeGreaterThan(0.03);
     },
   );
+});
+
+describe("an action critic on kernels that give s and s' in one pass", () => {
+  /** The reference behind the name of the engine, and what each of its forward passes was asked of the next states. */
+  function oneUpdate(buffer: ReplayBuffer, kind: Kernels['kind'], mask: Mask) {
+    using agent = tinyAgent({ critic: 'action' });
+    const reference = agent.kernels;
+    const asked: (string | undefined)[] = [];
+    const kernels: Kernels = {
+      ...{ kind, backend: reference.backend, store: reference.store, spec: reference.spec },
+      forward: (batch, want, options) => {
+        asked.push(want.next?.maxScore);
+        return reference.forward(batch, want, options);
+      },
+      backward: (cotangents) => reference.backward(cotangents),
+      sample: (batch, uniforms, options) => reference.sample(batch, uniforms, options),
+      topK: (batch, k, options) => reference.topK(batch, k, options),
+      probabilities: (batch, options) => reference.probabilities(batch, options),
+      step: (optimiser) => reference.step(optimiser),
+      dispose: () => reference.dispose(),
+      [Symbol.dispose]: () => reference.dispose(),
+    };
+    Object.defineProperty(agent, 'kernels', { value: kernels });
+    const algorithm = replay(settings);
+    expect(algorithm.update(contextOf(agent, buffer, new Rng('sample'), { mask }))).toMatchObject({ updates: 1 });
+    return { asked, gradient: seenGradient(algorithm, agent) };
+  }
+
+  it('learns in one call what it learns in two, ends of episodes among the rows', () => {
+    const batch = tinyBuffer().sample(12, new Rng('sample'));
+    expect(new Set(batch.terminated)).toEqual(new Set([0, 1]));
+    const one = oneUpdate(tinyBuffer(), 'fused', {});
+    const two = oneUpdate(tinyBuffer(), 'reference', {});
+    expect(one.asked).toEqual(['critic']);
+    expect(two.asked).toEqual([undefined, undefined]);
+    expect(relativeError(one.gradient, two.gradient)).toBeLessThan(1e-6);
+    // The control: other transitions, another gradient.
+    expect(relativeError(oneUpdate(tinyBuffer({ swapped: true }), 'fused', {}).gradient, two.gradient)).toBeGreaterThan(
+      0.03,
+    );
+  });
+
+  it('asks apart where a row has nothing left to show, and learns the same', () => {
+    const full = () => {
+      const buffer = new ReplayBuffer({ lanes: 2, stepsPerLane: 1 });
+      buffer.add({
+        histories: historyBatch([[0, 1, 2, 3], [1]]),
+        actions: Int32Array.of(4, 2),
+        rewards: Float32Array.of(1, 2),
+        terminated: Uint8Array.of(0, 0),
+        truncated: Uint8Array.of(1, 0),
+        logProb: Float32Array.of(0, -1),
+      });
+      return buffer;
+    };
+    const mask = { noRepeat: true };
+    const engine = oneUpdate(full(), 'fused', mask);
+    expect(engine.asked).toEqual([undefined, undefined]);
+    expect(engine.gradient).toEqual(oneUpdate(full(), 'reference', mask).gradient);
+  });
 });
 
 describe('replay and paper', () => {
