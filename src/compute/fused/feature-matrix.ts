@@ -89,9 +89,11 @@ export class FeatureMatrix {
   cosines(item: number, toMake: NewCosines[]): number {
     const known = this.#rows.get(item);
     if (known !== undefined) {
-      // Asked for again: it goes to the end of the queue.
-      this.#rows.delete(item);
-      this.#rows.set(item, known);
+      // Asked for again: it goes to the end of the queue. Where all items fit there is no need for one.
+      if (this.#capacity < this.#itemCount) {
+        this.#rows.delete(item);
+        this.#rows.set(item, known);
+      }
       return known;
     }
     let pointer: number | undefined;

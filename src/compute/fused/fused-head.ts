@@ -190,7 +190,7 @@ export class HeadCall {
       [HeadField.ListScores, scoresAt],
     ]);
     struct.run(HeadOp.ListScores, struct.rowChunks(this.#rows));
-    return Float32Array.from(engine.f32(scoresAt, items.length));
+    return engine.f32(scoresAt, items.length).slice();
   }
 
   /**
@@ -208,7 +208,7 @@ export class HeadCall {
       [HeadField.Drawn, drawnAt],
     ]);
     struct.run(HeadOp.Sample, struct.rowChunks(this.#rows));
-    return Int32Array.from(engine.i32(drawnAt, this.#rows));
+    return engine.i32(drawnAt, this.#rows).slice();
   }
 
   /** The k best items of each row after {@link HeadCall.scoreAll} with `keep` and `mass`: items and log-probabilities `[R, k]`. */

@@ -352,7 +352,7 @@ export class FusedKernels implements Kernels {
       const critic = this.#call('critic', use);
       critic.begin(states('critic'), source, 1, true);
       critic.scoreAll({ picked: 0, mass: false, keep: expectedScore === true, tiles: false, expected: 0 });
-      if (maxScore === 'critic') scores.maxScore = Float32Array.from(critic.stats().top);
+      if (maxScore === 'critic') scores.maxScore = critic.stats().top.slice();
       if (expectedScore) expected = critic.scores;
     }
     const needsMass = logProbOf !== undefined || entropy !== undefined || expectedScore !== undefined;
@@ -366,9 +366,9 @@ export class FusedKernels implements Kernels {
     }
     actor.scoreAll({ picked, mass: needsMass, keep: needsMass, tiles: false, expected });
     const stats = actor.stats();
-    if (logProbOf !== undefined) scores.logProb = Float32Array.from(stats.logProb);
-    if (entropy) scores.entropy = Float32Array.from(stats.entropy);
-    if (expectedScore) scores.expectedScore = Float32Array.from(stats.expected);
+    if (logProbOf !== undefined) scores.logProb = stats.logProb.slice();
+    if (entropy) scores.entropy = stats.entropy.slice();
+    if (expectedScore) scores.expectedScore = stats.expected.slice();
     if (maxScore === 'actor') scores.maxScore = Float32Array.from(stats.top, (top) => top * call.temperature);
   }
 

@@ -16,7 +16,7 @@ const FEWEST_TOKENS = 64;
 /** Chunks that share out the encoder's parameters, and bytes of a piece of them. */
 const PIECE_CHUNKS = 8;
 const PIECE_BYTES = 8192;
-/** Distinct items whose features the engine copies side by side, see `assembly/tower.ts`. */
+/** Distinct items whose features the engine copies side by side, see `assembly/tower-items.ts`. */
 const COPIED_ITEMS = 64;
 
 /** Parameters of a block, by the words that point to them and to their gradients in a part. */
@@ -42,7 +42,7 @@ interface Pass {
 
 /**
  * SASRec on the engine: from histories without padding to states, and back to gradients, each in a few operations over
- * engine memory. The formula stands at `sasRec`, the arithmetic in `assembly/tower.ts`.
+ * engine memory. The formula stands at `sasRec`, the arithmetic in `assembly/tower*.ts`.
  */
 export class FusedTower implements StateTower {
   readonly #prefixes: (typeof TOWER_PREFIXES)[TowerName];

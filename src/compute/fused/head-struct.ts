@@ -11,32 +11,36 @@ const MOST_CHUNKS = 16;
 export class HeadStruct {
   readonly #engine: Engine;
   readonly #pointer: number;
+  #ints: Int32Array;
+  #floats: Float32Array;
 
   constructor(engine: Engine, buffers: EngineBuffers, name: string) {
     this.#engine = engine;
     this.#pointer = buffers.reserve(name, HeadField.Count * 4);
-    engine.i32(this.#pointer, HeadField.Count).fill(0);
+    this.#ints = engine.i32(this.#pointer, HeadField.Count).fill(0);
+    this.#floats = engine.f32(this.#pointer, HeadField.Count);
   }
 
   /** Sets a word to an integer or a pointer. */
   set(name: HeadField, value: number): void {
-    this.#engine.i32(this.#pointer, HeadField.Count)[name] = value;
+    this.#words()[name] = value;
   }
 
   /** Sets words to integers or pointers. */
   setAll(words: readonly (readonly [name: HeadField, value: number])[]): void {
-    const all = this.#engine.i32(this.#pointer, HeadField.Count);
+    const all = this.#words();
     for (const [name, value] of words) all[name] = value;
   }
 
   /** Sets a word to a float. */
   setFloat(name: HeadField, value: number): void {
-    this.#engine.f32(this.#pointer, HeadField.Count)[name] = value;
+    this.#words();
+    this.#floats[name] = value;
   }
 
   /** A word as a signed integer. */
   get(name: HeadField): number {
-    return this.#engine.i32(this.#pointer, HeadField.Count)[name] as number;
+    return this.#words()[name] as number;
   }
 
   /** Runs an operation on it. */
@@ -66,5 +70,14 @@ export class HeadStruct {
   /** Chunks that so many rows are cut into. */
   rowChunks(rows: number): number {
     return Math.ceil(rows / CHUNK_ROWS);
+  }
+
+  /** The words; a view that growth of unshared memory has detached is made anew. */
+  #words(): Int32Array {
+    if (this.#ints.length === 0) {
+      this.#ints = this.#engine.i32(this.#pointer, HeadField.Count);
+      this.#floats = this.#engine.f32(this.#pointer, HeadField.Count);
+    }
+    return this.#ints;
   }
 }

@@ -269,24 +269,24 @@ export class HistoryInputs {
     }
     struct.set(HeadField.TextMaxima, maximaAt);
     struct.set(HeadField.CosineRows, rowsAt);
-    const recent = struct.get(HeadField.Recent) >>> 0;
+    const recentAt = struct.get(HeadField.Recent) >>> 0;
+    const recent = this.#engine.i32(recentAt, size * recentWidth).slice();
+    const pointers = new Uint32Array(size * textItems);
+    const distinct = new Set<number>();
     // As many rows at a time as have their cosines in memory together.
     for (let first = 0; first < size; ) {
       const toMake: NewCosines[] = [];
-      const distinct = new Set<number>();
+      distinct.clear();
       let last = first;
       for (; last < size; last++) {
-        const items = this.#engine
-          .i32(recent, size * recentWidth)
-          .subarray(last * recentWidth, last * recentWidth + textItems);
-        let fresh = 0;
-        for (const item of items) if (item >= 0 && !distinct.has(item)) fresh++;
-        if (last > first && distinct.size + fresh > features.capacity) break;
+        const start = last * recentWidth;
+        // Each item of the row may be new: only near the limit is it worth to count exactly.
+        if (last > first && distinct.size + textItems > features.capacity) break;
         for (let j = 0; j < textItems; j++) {
-          const item = this.#engine.i32(recent, size * recentWidth)[last * recentWidth + j] as number;
-          if (item >= 0) distinct.add(item);
-          const pointer = item < 0 ? 0 : features.cosines(item, toMake);
-          this.#engine.i32(rowsAt, size * textItems)[last * textItems + j] = pointer;
+          const item = recent[start + j] as number;
+          if (item < 0) break;
+          distinct.add(item);
+          pointers[last * textItems + j] = features.cosines(item, toMake);
         }
       }
       if (toMake.length > 0) {
@@ -296,6 +296,7 @@ export class HistoryInputs {
         struct.set(HeadField.NewCosines, toMake.length);
         struct.run(HeadOp.Cosines, struct.get(HeadField.Chunks));
       }
+      this.#engine.i32(rowsAt, size * textItems).set(pointers);
       struct.set(HeadField.FirstRow, first);
       struct.set(HeadField.LastRow, last);
       struct.run(HeadOp.TextMax, struct.get(HeadField.Chunks));

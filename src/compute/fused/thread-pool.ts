@@ -12,6 +12,12 @@ const LOOKS = 1024;
 const YIELD_MS = 0.1;
 /** Work in regions of several chunks before workers are worth their start. */
 const START_AFTER_MS = 2;
+/** A region shorter than this when it last ran is not worth a second thread, which would have to notice it first. */
+const SHORT_MS = 0.025;
+/** A region longer than this is worth waking a worker that sleeps. */
+const LONG_MS = 0.15;
+/** Regions whose time is kept; as many structures are in use at a time at most, more means that old ones were freed. */
+const MOST_TIMES = 1024;
 /** A chunk takes milliseconds: one that a worker took and that is not done after so long is lost. */
 const LOST_AFTER_MS = 60_000;
 /** A process that was stopped and goes on has not waited all that time. */
@@ -31,6 +37,8 @@ export interface ThreadPoolOptions {
   readonly startAfterMs?: number;
   /** How long a chunk that a worker took may last, in milliseconds. @default 60,000 */
   readonly lostAfterMs?: number;
+  /** A region that took less the last time stays with the calling thread, in milliseconds; 0 shares all. @default 0.025 */
+  readonly shortMs?: number;
 }
 
 /** What the pool needs of a worker of Node or of a browser. */
@@ -50,9 +58,13 @@ export class ThreadPool {
   readonly #wanted: number;
   readonly #startAfterMs: number;
   readonly #lostAfterMs: number;
+  readonly #shortMs: number;
+  readonly #longMs: number;
   readonly #workers = new Set<WorkerHandle>();
   /** Browsers forbid it to a page's main thread. */
   readonly #mayWait: boolean;
+  /** How long each operation on each structure took the last time, in milliseconds. */
+  readonly #times = new Map<number, number>();
   #isStarted = false;
   #isDisposed = false;
   #workMs = 0;
@@ -61,13 +73,15 @@ export class ThreadPool {
   #epoch = 0;
 
   /** @param options - see {@link ThreadPoolOptions}. */
-  constructor({ module, memory, run, threads, startAfterMs, lostAfterMs }: ThreadPoolOptions) {
+  constructor({ module, memory, run, threads, startAfterMs, lostAfterMs, shortMs }: ThreadPoolOptions) {
     this.#control = new Int32Array(new SharedArrayBuffer(CONTROL.words * Int32Array.BYTES_PER_ELEMENT));
     this.#start = { module, memory, control: this.#control, spinMs: SPIN_MS };
     this.#run = run;
     this.#wanted = threads - 1;
     this.#startAfterMs = startAfterMs ?? START_AFTER_MS;
     this.#lostAfterMs = lostAfterMs ?? LOST_AFTER_MS;
+    this.#shortMs = shortMs ?? SHORT_MS;
+    this.#longMs = Math.min(LONG_MS, 10 * this.#shortMs);
     this.#mayWait = mayWait(this.#control);
   }
 
@@ -86,13 +100,16 @@ export class ThreadPool {
       runInOneThread(this.#run, op, args, chunks);
       return;
     }
-    if (this.#isStarted) {
-      this.#region(op, args, chunks);
-      return;
-    }
+    const key = op * 2 ** 32 + args;
     const started = performance.now();
-    this.#region(op, args, chunks);
-    this.#workMs += performance.now() - started;
+    const expected = this.#times.get(key) ?? Number.POSITIVE_INFINITY;
+    if (expected < this.#shortMs) runInOneThread(this.#run, op, args, chunks);
+    else this.#region(op, args, chunks, expected >= this.#longMs);
+    const took = performance.now() - started;
+    if (this.#times.size >= MOST_TIMES) this.#times.clear();
+    this.#times.set(key, took);
+    if (this.#isStarted) return;
+    this.#workMs += took;
     if (this.#workMs > this.#startAfterMs) this.#startWorkers();
   }
 
@@ -107,10 +124,12 @@ export class ThreadPool {
     this.#workers.clear();
   }
 
-  #region(op: number, args: number, chunks: number): void {
+  /** @param isWorthWaking - whether workers that sleep are woken; those awake take part in any case. */
+  #region(op: number, args: number, chunks: number, isWorthWaking: boolean): void {
     const control = this.#control;
     const base = this.#next;
     this.#describe(op, args, chunks);
+    if (isWorthWaking && Atomics.load(control, CONTROL.sleepers) > 0) Atomics.notify(control, CONTROL.epoch);
     let trap: unknown;
     for (;;) {
       const ticket = Atomics.load(control, CONTROL.next);
@@ -142,7 +161,6 @@ export class ThreadPool {
     Atomics.store(control, CONTROL.count, chunks);
     this.#epoch = (this.#epoch + 2) | 0;
     Atomics.store(control, CONTROL.epoch, this.#epoch);
-    if (Atomics.load(control, CONTROL.sleepers) > 0) Atomics.notify(control, CONTROL.epoch);
   }
 
   /** Until the workers have done what they took. Their end cannot be seen from here: no event arrives in between. */

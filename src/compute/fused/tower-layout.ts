@@ -7,7 +7,7 @@
  * C width of the context.
  */
 
-/** Numbers of the tower's operations; what each does stands in `assembly/tower.ts`. */
+/** Numbers of the tower's operations; what each does stands in `assembly/tower*.ts`. */
 export enum TowerOp {
   /** Pads and transposes weights; one chunk. */
   Prepare = 20,
@@ -46,7 +46,7 @@ export enum TowerField {
   /** 1 when a backward pass may follow. */
   IsTraining,
 
-  /** Item of each token `[N]`, or its number among the distinct items where there are features; -1: the start vector. */
+  /** Item of each token `[N]`, or, with features, its number among the distinct ones; -1: the start vector. */
   TokenVector,
   /** Position of each token `[N]`. */
   TokenPosition,
@@ -192,7 +192,7 @@ export enum TowerField {
   Count,
 }
 
-/** Words of a block's structure; pointers unless said. Weights of heads are padded where HeadWidth is no multiple of 4. */
+/** Words of a block's structure; pointers unless said. Heads are padded where HeadWidth is no multiple of 4. */
 export enum BlockField {
   /** `[D, I]`. */
   Query = 0,
@@ -241,7 +241,10 @@ export enum BlockField {
   Queries,
   /** Keys and values `[N, 2 I]`; none in the last block. */
   KeyValues,
-  /** Attention's weights, of each segment `[G, tokens, keys rounded up to 4]`; in the last block `[2 G, LastWeightRow]`, gradients last. */
+  /**
+   * Attention's weights, of each segment `[G, tokens, keys rounded up to 4]`; in the last block `[2 G, LastWeightRow]`, the
+   * weights and their gradients.
+   */
   Weights,
   /** Attended values `[N, I]`. */
   Attended,

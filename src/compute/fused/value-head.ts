@@ -63,7 +63,7 @@ export class ValueCall {
       [ValueField.Values, valuesAt],
     ]);
     this.#engine.run(HeadOp.Value, this.#struct, Math.ceil(rows / CHUNK_ROWS));
-    return Float32Array.from(this.#engine.f32(valuesAt, rows));
+    return this.#engine.f32(valuesAt, rows).slice();
   }
 
   /**

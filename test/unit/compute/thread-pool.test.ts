@@ -36,7 +36,7 @@ function makePool(options: Partial<ThreadPoolOptions> & { readonly wrap?: (run: 
     counts.own++;
     run(op, args, chunk);
   };
-  const pool = new ThreadPool({ module, memory, run: wrap(counted), threads: 2, startAfterMs: 0, ...rest });
+  const pool = new ThreadPool({ module, memory, run: wrap(counted), threads: 2, startAfterMs: 0, shortMs: 0, ...rest });
   return { pool, counts, words: () => new Int32Array(memory.buffer, 1024, CHUNKS), grow: () => memory.grow(1) };
 }
 
@@ -83,6 +83,20 @@ describe('ThreadPool', () => {
     expect([...made.words()]).toEqual([...wanted]);
     expect(made.counts.own).toBeLessThan(total);
     made.pool.dispose();
+  });
+
+  it('keeps to itself what was short the last time, and shares the same where nothing counts as short', () => {
+    for (const shortMs of [10_000, 0]) {
+      const made = makePool({ shortMs });
+      if (shortMs === 0) runUntilShared(made);
+      made.pool.run(0, 1024, CHUNKS);
+      made.counts.own = 0;
+      for (let region = 0; region < 20_000; region++) made.pool.run(1, 1024, CHUNKS);
+      expect([...made.words()]).toEqual(new Array(CHUNKS).fill(20_000));
+      if (shortMs > 0) expect(made.counts.own).toBe(20_000 * CHUNKS);
+      else expect(made.counts.own).toBeLessThan(20_000 * CHUNKS);
+      made.pool.dispose();
+    }
   });
 
   it('wakes workers that fell asleep, and they see memory that has grown', async () => {

@@ -6,19 +6,7 @@ import { BlockField, TowerField } from '../tower-layout';
 import { bytes, field, float, size } from './head-arrays';
 import { multiplyStrided, transpose } from './matrix';
 import { exp4, fma, max4, sum4, zero } from './simd';
-
-@inline export function int(array: usize, index: i32): i32 {
-  return load<i32>(array + bytes(index));
-}
-
-/** Row `index` of an array whose rows are `width` floats wide. */
-@inline export function row(array: usize, index: i32, width: i32): usize {
-  return array + ((<usize>index * <usize>width) << 2);
-}
-
-@inline function up4(count: i32): i32 {
-  return (count + 3) & ~3;
-}
+import { int, row, upTo4 } from './tower-words';
 
 /**
  * Softmax of `scale` times the first `count` entries of a row; the others up to `end` become 0.
@@ -32,7 +20,7 @@ function softmax(w: usize, count: i32, end: i32, scale: f32): void {
     const at = w + bytes(full);
     v128.store(at, v128.bitselect(v128.load(at), f32x4.splat(-Infinity), isIn));
   }
-  const stop = w + bytes(up4(count));
+  const stop = w + bytes(upTo4(count));
   let largest = v128.load(w);
   for (let p = w + 16; p < stop; p += 16) largest = f32x4.pmax(largest, v128.load(p));
   const top = f32x4.splat(max4(largest));
@@ -48,7 +36,7 @@ function softmax(w: usize, count: i32, end: i32, scale: f32): void {
   for (let p = stop; p < w + bytes(end); p += 16) v128.store(p, zero());
 }
 
-/** From the gradient by weights to that by unscaled scores: d = w (d - sum of w d) scale; `count` is a multiple of 4. */
+/** From the gradient by weights to that by scores: d = w (d - sum of w d) scale; `count` is a multiple of 4. */
 function softmaxBackward(d: usize, w: usize, count: i32, scale: f32): void {
   const end = bytes(count);
   let sum = zero();
@@ -73,10 +61,11 @@ export function attend(tower: usize, block: usize, segment: i32, scratch: usize)
   const inner = heads * head;
   const scale = float(tower, TowerField.Scale);
   const keyStride = bytes(2 * inner);
-  const keys = up4(prefix + n);
+  const keys = upTo4(prefix + n);
   const stride = bytes(keys);
   const kept = int(field(tower, TowerField.WeightStart), segment);
-  let weights = kept < 0 ? scratch + field(tower, TowerField.ScratchWeights) : field(block, BlockField.Weights) + bytes(kept);
+  let weights =
+    kept < 0 ? scratch + field(tower, TowerField.ScratchWeights) : field(block, BlockField.Weights) + bytes(kept);
   for (let h = 0; h < heads; h++) {
     const column = bytes(h * head);
     const query = row(field(block, BlockField.Queries), first, inner) + column;
@@ -88,7 +77,7 @@ export function attend(tower: usize, block: usize, segment: i32, scratch: usize)
     transpose(scratch + bytes(prefix), stride, ownKeys, keyStride, n, head);
     for (let i = 0; i < n; i += 4) {
       const rows = min(n - i, 4);
-      const seen = up4(prefix + i + rows);
+      const seen = upTo4(prefix + i + rows);
       const w = weights + <usize>i * stride;
       multiplyStrided(w, stride, row(query, i, inner), bytes(inner), 4, scratch, stride, rows, head, seen, 0, 0);
       for (let r = 0; r < rows; r++) softmax(w + <usize>r * stride, prefix + i + r + 1, seen, scale);
@@ -121,7 +110,7 @@ export function attendBackward(tower: usize, block: usize, segment: i32, scratch
   const scale = float(tower, TowerField.Scale);
   const innerStride = bytes(inner);
   const keyStride = bytes(2 * inner);
-  const columns = up4(n);
+  const columns = upTo4(n);
   const stride = bytes(columns);
   const d = scratch + field(tower, TowerField.ScratchWeights);
   let weights = field(block, BlockField.Weights) + bytes(int(field(tower, TowerField.WeightStart), segment));
@@ -134,14 +123,29 @@ export function attendBackward(tower: usize, block: usize, segment: i32, scratch
     const dKeys = row(field(tower, TowerField.KeyValueGradient), first, 2 * inner) + column;
     transpose(scratch, stride, keys + innerStride, keyStride, n, head);
     // What is beyond the last token is weighted by 0, and so must be finite.
-    for (let j = n; j < columns; j++) for (let k = 0; k < head; k++) store<f32>(scratch + <usize>k * stride + bytes(j), 0);
+    for (let j = n; j < columns; j++)
+      for (let k = 0; k < head; k++) store<f32>(scratch + <usize>k * stride + bytes(j), 0);
     for (let i = 0; i < n; i += 4) {
       const rows = min(n - i, 4);
       const seen = i + rows;
       const di = d + <usize>i * stride;
       const wi = weights + <usize>i * stride;
-      multiplyStrided(di, stride, row(dAttended, i, inner), innerStride, 4, scratch, stride, rows, head, up4(seen), 0, 0);
-      for (let r = 0; r < rows; r++) softmaxBackward(di + <usize>r * stride, wi + <usize>r * stride, up4(seen), scale);
+      multiplyStrided(
+        di,
+        stride,
+        row(dAttended, i, inner),
+        innerStride,
+        4,
+        scratch,
+        stride,
+        rows,
+        head,
+        upTo4(seen),
+        0,
+        0,
+      );
+      for (let r = 0; r < rows; r++)
+        softmaxBackward(di + <usize>r * stride, wi + <usize>r * stride, upTo4(seen), scale);
       multiplyStrided(row(dQuery, i, inner), innerStride, di, stride, 4, keys, keyStride, rows, seen, head, 0, 0);
     }
     for (let j = 0; j < n; j += 4) {
@@ -214,7 +218,7 @@ export function attendLast(tower: usize, block: usize, segment: i32): void {
     const a = row(asked, h, width);
     dots(w, a, before, prefix, width);
     dots(w + bytes(prefix), a, tokens, n, width);
-    softmax(w, prefix + n, up4(prefix + n), scale);
+    softmax(w, prefix + n, upTo4(prefix + n), scale);
   }
   const stride = bytes(width);
   let start: usize = 0;
@@ -244,7 +248,7 @@ export function attendLastBackward(tower: usize, block: usize, segment: i32): vo
   const dAsked = row(field(tower, TowerField.AskedGradient), segment, heads * width);
   const tokens = row(field(block, BlockField.Normal1), first, width);
   const dTokens = row(field(tower, TowerField.NormalGradient), first, width);
-  const count = up4(n);
+  const count = upTo4(n);
   for (let h = 0; h < heads; h++) {
     const d = row(dWeights, h, step);
     dots(d, row(dMixed, h, width), tokens, n, width);

@@ -11,14 +11,10 @@ import { cosines, historyText, textMax } from './head-history';
 import { listGradientsByItem, listGradientsByRow, listScores } from './head-lists';
 import { finish, pack, score } from './head-scores';
 import { sumSquares, update } from './optimiser';
-import {
-  collectGradients,
-  distinctVectors,
-  prepareTower,
-  projectionGradient as towerProjectionGradient,
-  towerBackward,
-  towerForward,
-} from './tower';
+import { towerForward } from './tower';
+import { towerBackward } from './tower-gradients';
+import { collectGradients, distinctVectors, projectionGradient as towerProjectionGradient } from './tower-items';
+import { prepareTower } from './tower-weights';
 import { value, valueGradientsByRow, valueGradientsByWeight } from './value-head';
 
 export function run(op: i32, args: usize, chunk: i32): void {

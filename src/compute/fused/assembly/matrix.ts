@@ -36,15 +36,16 @@ export function multiplyStrided(
   startStride: usize,
 ): void {
   let panel = M;
-  if (((<usize>K * <usize>M) << 2) > PANEL_BYTES) panel = max(8, <i32>(PANEL_BYTES / (<usize>K << 2)) & ~7);
+  if ((<usize>K * <usize>M) << 2 > PANEL_BYTES) panel = max(8, <i32>(PANEL_BYTES / ((<usize>K) << 2)) & ~7);
   const whole = n & ~3;
   for (let first = 0; first < M; first += panel) {
     const columns = min(M - first, panel);
-    const offset = <usize>first << 2;
+    const offset = (<usize>first) << 2;
     const from: usize = start === 0 ? <usize>0 : start + offset;
     if (whole > 0) {
       const eights = columns & ~7;
-      if (xRow === 4) multiplyColumns(y + offset, yStride, x, xColumn, w + offset, wStride, whole, K, eights, from, startStride);
+      if (xRow === 4)
+        multiplyColumns(y + offset, yStride, x, xColumn, w + offset, wStride, whole, K, eights, from, startStride);
       else multiplyRows(y + offset, yStride, x, xRow, w + offset, wStride, whole, K, eights, from, startStride);
     }
     multiplyEdges(y + offset, yStride, x, xRow, xColumn, w + offset, wStride, n, K, columns, from, startStride);
@@ -65,8 +66,8 @@ function multiplyRows(
   start: usize,
   startStride: usize,
 ): void {
-  const length = <usize>K << 2;
-  const columnEnd = w + (<usize>M << 2);
+  const length = (<usize>K) << 2;
+  const columnEnd = w + ((<usize>M) << 2);
   for (; n > 0; n -= 4) {
     const end = x + length;
     let to = y;
@@ -156,7 +157,7 @@ function multiplyColumns(
   startStride: usize,
 ): void {
   const length = <usize>K * xColumn;
-  const columnEnd = w + (<usize>M << 2);
+  const columnEnd = w + ((<usize>M) << 2);
   for (; n > 0; n -= 4) {
     const end = x + length;
     let to = y;
@@ -248,33 +249,31 @@ function multiplyEdges(
     const yi = y + <usize>i * yStride;
     const si: usize = start === 0 ? <usize>0 : start + <usize>i * startStride;
     for (let column = rows === 4 ? M & ~7 : 0; column < M; column += 8) {
-      const offset = <usize>column << 2;
+      const offset = (<usize>column) << 2;
       const s: usize = si === 0 ? <usize>0 : si + offset;
-      if (column + 8 <= M) tile8(yi + offset, yStride, x0, x1, x2, x3, xColumn, w + offset, wStride, rows, K, s, startStride);
+      if (column + 8 <= M)
+        tile8(yi + offset, yStride, x0, x1, x2, x3, xColumn, w + offset, wStride, rows, K, s, startStride);
       else tile4(yi + offset, yStride, x0, x1, x2, x3, xColumn, w + offset, wStride, rows, K, s, startStride);
     }
   }
 }
 
 /** Y[n, M] = X[n, K] W[K, M], all rows packed. */
-@inline
-export function multiply(y: usize, x: usize, w: usize, n: i32, K: i32, M: i32): void {
-  const stride = <usize>M << 2;
-  multiplyStrided(y, stride, x, <usize>K << 2, 4, w, stride, n, K, M, 0, 0);
+@inline export function multiply(y: usize, x: usize, w: usize, n: i32, K: i32, M: i32): void {
+  const stride = (<usize>M) << 2;
+  multiplyStrided(y, stride, x, (<usize>K) << 2, 4, w, stride, n, K, M, 0, 0);
 }
 
 /** Y[n, M] += X[n, K] W[K, M], all rows packed. */
-@inline
-export function multiplyAdd(y: usize, x: usize, w: usize, n: i32, K: i32, M: i32): void {
-  const stride = <usize>M << 2;
-  multiplyStrided(y, stride, x, <usize>K << 2, 4, w, stride, n, K, M, y, stride);
+@inline export function multiplyAdd(y: usize, x: usize, w: usize, n: i32, K: i32, M: i32): void {
+  const stride = (<usize>M) << 2;
+  multiplyStrided(y, stride, x, (<usize>K) << 2, 4, w, stride, n, K, M, y, stride);
 }
 
 /** Y[n, M] = X[n, K] W[K, M] + bias[M], all rows packed. */
-@inline
-export function multiplyBias(y: usize, x: usize, w: usize, bias: usize, n: i32, K: i32, M: i32): void {
-  const stride = <usize>M << 2;
-  multiplyStrided(y, stride, x, <usize>K << 2, 4, w, stride, n, K, M, bias, 0);
+@inline export function multiplyBias(y: usize, x: usize, w: usize, bias: usize, n: i32, K: i32, M: i32): void {
+  const stride = (<usize>M) << 2;
+  multiplyStrided(y, stride, x, (<usize>K) << 2, 4, w, stride, n, K, M, bias, 0);
 }
 
 /** Rows of the two activations that a weight gradient takes in one go, so that both stay in the first-level cache. */
@@ -330,21 +329,20 @@ export function transpose(t: usize, tStride: usize, w: usize, wStride: usize, ro
   const columns4 = columns & ~3;
   for (let i = 0; i < rows4; i += 4) {
     const wi = w + <usize>i * wStride;
-    const ti = t + (<usize>i << 2);
-    for (let j = 0; j < columns4; j += 4) transpose4(ti + <usize>j * tStride, tStride, wi + (<usize>j << 2), wStride);
-    for (let j = columns4; j < columns; j++) copyColumn(ti + <usize>j * tStride, wi + (<usize>j << 2), wStride, 4);
+    const ti = t + ((<usize>i) << 2);
+    for (let j = 0; j < columns4; j += 4) transpose4(ti + <usize>j * tStride, tStride, wi + ((<usize>j) << 2), wStride);
+    for (let j = columns4; j < columns; j++) copyColumn(ti + <usize>j * tStride, wi + ((<usize>j) << 2), wStride, 4);
   }
   if (rows4 === rows) return;
   const wi = w + <usize>rows4 * wStride;
-  const ti = t + (<usize>rows4 << 2);
+  const ti = t + ((<usize>rows4) << 2);
   for (let j = 0; j < columns; j++) {
-    copyColumn(ti + <usize>j * tStride, wi + (<usize>j << 2), wStride, rows - rows4);
+    copyColumn(ti + <usize>j * tStride, wi + ((<usize>j) << 2), wStride, rows - rows4);
   }
 }
 
 /** The 4 by 4 block at `w`, transposed, to `t`. */
-@inline
-function transpose4(t: usize, tStride: usize, w: usize, wStride: usize): void {
+@inline function transpose4(t: usize, tStride: usize, w: usize, wStride: usize): void {
   const w1 = w + wStride;
   const w2 = w1 + wStride;
   const r0 = v128.load(w);
@@ -365,8 +363,7 @@ function transpose4(t: usize, tStride: usize, w: usize, wStride: usize): void {
 }
 
 /** `count` floats `stride` bytes apart, side by side to `t`. */
-@inline
-function copyColumn(t: usize, w: usize, stride: usize, count: i32): void {
+@inline function copyColumn(t: usize, w: usize, stride: usize, count: i32): void {
   for (let i = 0; i < count; i++) {
     store<f32>(t, load<f32>(w));
     t += 4;

@@ -1,63 +1,53 @@
 /** Four floats at once: what wasm's instructions leave to be written. */
 
 /** Four zeros. */
-@inline
-export function zero(): v128 {
+@inline export function zero(): v128 {
   return f32x4.splat(0);
 }
 
 /** `a * b + c`; in one rounding where the build has relaxed SIMD and the processor the instruction. */
-@inline
-export function fma(a: v128, b: v128, c: v128): v128 {
+@inline export function fma(a: v128, b: v128, c: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(a, b, c) : f32x4.add(f32x4.mul(a, b), c);
 }
 
 /** Lane 0 in all four lanes. */
-@inline
-export function lane0(v: v128): v128 {
+@inline export function lane0(v: v128): v128 {
   return i8x16.shuffle(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
 }
 
 /** Lane 1 in all four lanes. */
-@inline
-export function lane1(v: v128): v128 {
+@inline export function lane1(v: v128): v128 {
   return i8x16.shuffle(v, v, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
 }
 
 /** Lane 2 in all four lanes. */
-@inline
-export function lane2(v: v128): v128 {
+@inline export function lane2(v: v128): v128 {
   return i8x16.shuffle(v, v, 8, 9, 10, 11, 8, 9, 10, 11, 8, 9, 10, 11, 8, 9, 10, 11);
 }
 
 /** Lane 3 in all four lanes. */
-@inline
-export function lane3(v: v128): v128 {
+@inline export function lane3(v: v128): v128 {
   return i8x16.shuffle(v, v, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15);
 }
 
 /** Lanes 2, 3, 0, 1. */
-@inline
-export function swapHalves(v: v128): v128 {
+@inline export function swapHalves(v: v128): v128 {
   return i8x16.shuffle(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
 }
 
 /** Lanes 1, 0, 3, 2. */
-@inline
-export function swapNeighbours(v: v128): v128 {
+@inline export function swapNeighbours(v: v128): v128 {
   return i8x16.shuffle(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
 }
 
 /** The sum of the four lanes, in a fixed order. */
-@inline
-export function sum4(v: v128): f32 {
+@inline export function sum4(v: v128): f32 {
   const pairs = f32x4.add(v, swapHalves(v));
   return f32x4.extract_lane(f32x4.add(pairs, swapNeighbours(pairs)), 0);
 }
 
 /** The largest of the four lanes; which number it is when a lane is NaN is open. */
-@inline
-export function max4(v: v128): f32 {
+@inline export function max4(v: v128): f32 {
   const pairs = f32x4.pmax(v, swapHalves(v));
   return f32x4.extract_lane(f32x4.pmax(pairs, swapNeighbours(pairs)), 0);
 }
@@ -71,15 +61,14 @@ const EXP_LOWEST: f32 = -87;
  * `x = n ln 2 + r` with |r| <= ln 2 / 2 (ln 2 in two parts, n from the low bits of a sum with 1.5 * 2^23), then a
  * polynomial of degree 6 for exp(r).
  */
-@inline
-export function exp4(x: v128): v128 {
+@inline export function exp4(x: v128): v128 {
   const lowest = f32x4.splat(EXP_LOWEST);
   const isBelow = f32x4.lt(x, lowest);
   const clamped = f32x4.pmax(x, lowest);
   const shifted = fma(clamped, f32x4.splat(1.44269504088896341), f32x4.splat(12582912));
   const n = f32x4.sub(shifted, f32x4.splat(12582912));
-  const r = fma(n, f32x4.splat(2.12194440e-4), fma(n, f32x4.splat(-0.693359375), clamped));
-  let p = fma(f32x4.splat(1.9875691500e-4), r, f32x4.splat(1.3981999507e-3));
+  const r = fma(n, f32x4.splat(2.1219444e-4), fma(n, f32x4.splat(-0.693359375), clamped));
+  let p = fma(f32x4.splat(1.98756915e-4), r, f32x4.splat(1.3981999507e-3));
   p = fma(p, r, f32x4.splat(8.3334519073e-3));
   p = fma(p, r, f32x4.splat(4.1665795894e-2));
   p = fma(p, r, f32x4.splat(1.6666665459e-1));

@@ -1,6 +1,6 @@
 /** Passes over rows of activations whose width is a multiple of 4: normalisation, dropout, sums. */
 import { TowerField } from '../tower-layout';
-import { bytes, field, float, size } from './head-arrays';
+import { bytes, float, size } from './head-arrays';
 import { fma, sum4, zero } from './simd';
 
 /** Added to the variance. */
@@ -15,7 +15,7 @@ const GOLDEN: u32 = 0x9e3779b9;
   return x ^ (x >> 15);
 }
 
-/** What the factors of one dropout site are made from; see `compute/dropout.ts`. `site` counts from the tower's first. */
+/** What a dropout site's factors are made from; see `compute/dropout.ts`. `site` counts from the tower's first. */
 export function dropoutKey(tower: usize, site: i32): u32 {
   const low = mix(<u32>size(tower, TowerField.SeedLow));
   const high = mix(<u32>size(tower, TowerField.SeedHigh) + GOLDEN);
@@ -83,7 +83,15 @@ export function addAndNormalise(z: usize, x: usize, a: usize, b: usize, width: i
  *
  * @param isAdded - whether it is added to what dx holds.
  */
-export function normaliseBackward(dx: usize, dz: usize, z: usize, rates: usize, n: i32, width: i32, isAdded: bool): void {
+export function normaliseBackward(
+  dx: usize,
+  dz: usize,
+  z: usize,
+  rates: usize,
+  n: i32,
+  width: i32,
+  isAdded: bool,
+): void {
   const end = bytes(width);
   const share: f32 = 1 / <f32>width;
   for (let row = 0; row < n; row++) {
