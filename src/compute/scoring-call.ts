@@ -210,7 +210,7 @@ export function lastItems(batch: HistoryBatch, historyLength: number): Window {
  * @returns `[F, B * A]`; undefined when the model has none.
  * @throws {InvalidArgumentError} when they are of the wrong size.
  */
-export function planesOf(spec: ModelSpec, batch: HistoryBatch): Float32Array | undefined {
+function planesOf(spec: ModelSpec, batch: HistoryBatch): Float32Array | undefined {
   const { historyFeatures, itemCount } = spec;
   if (historyFeatures === undefined) return undefined;
   const planes = historyFeatures.planes(batch);

@@ -42,7 +42,8 @@ export function parseJsonl(bytes: Uint8Array, source: string): JsonlContent {
 }
 
 /**
- * A log of JSON records in a {@link Storage}: one record, one line, one append. It survives being killed at any moment:
+ * A log of JSON records in a {@link Storage}: one record, one line; records that wait for the storage at the same time
+ * are appended together. It survives being killed at any moment:
  * opening it drops a torn last line and reports its length. One writer at a time.
  */
 export class JsonlLog {
@@ -52,6 +53,7 @@ export class JsonlLog {
   /** Whether the stored bytes are known to end with a whole line. */
   #clean = false;
   #last: Promise<unknown> = Promise.resolve();
+  #waiting: { readonly lines: Uint8Array[]; readonly written: Promise<void> } | undefined;
 
   /**
    * @param storage - where the log is; borrowed.
@@ -84,12 +86,22 @@ export class JsonlLog {
   async append(record: unknown): Promise<void> {
     checkJson(record, 'JsonlLog.append');
     const line = new TextEncoder().encode(`${JSON.stringify(record)}\n`);
-    await this.#inTurn(async () => {
+    this.#waiting ??= this.#writeWaiting();
+    this.#waiting.lines.push(line);
+    await this.#waiting.written;
+  }
+
+  /** Lines may join until their turn comes. */
+  #writeWaiting(): { readonly lines: Uint8Array[]; readonly written: Promise<void> } {
+    const lines: Uint8Array[] = [];
+    const written = this.#inTurn(async () => {
+      this.#waiting = undefined;
       if (!this.#clean) await this.#repair();
       this.#clean = false;
-      await this.#storage.append(this.key, line);
+      await this.#storage.append(this.key, joined(lines));
       this.#clean = true;
     });
+    return { lines, written };
   }
 
   async #repair(): Promise<JsonlContent> {
@@ -105,4 +117,15 @@ export class JsonlLog {
     this.#last = result.catch(() => undefined);
     return result;
   }
+}
+
+function joined(lines: readonly Uint8Array[]): Uint8Array {
+  if (lines.length === 1) return lines[0] as Uint8Array;
+  const all = new Uint8Array(lines.reduce((total, line) => total + line.length, 0));
+  let offset = 0;
+  for (const line of lines) {
+    all.set(line, offset);
+    offset += line.length;
+  }
+  return all;
 }
