@@ -149,16 +149,23 @@ export { RotationPolicy } from './agent/rotation-policy.js';
 
 export type { BackendName, BackendOptions, BackendReport } from './compute/backend.js';
 export { currentBackend, useBackend } from './compute/backend.js';
+export type { EngineVariant } from './compute/fused/engine-variants.js';
 export { gatherRows } from './compute/gather-rows.js';
 export type { HistoryBatch, HistoryBatchOptions } from './compute/history-batch.js';
 export { historyBatch } from './compute/history-batch.js';
-export type { HistoryFeatures } from './compute/history-features.js';
+export type { HistoryFeatureForm, HistoryFeatures } from './compute/history-features.js';
 export type {
   AskedFor,
   Cotangents,
   Head,
   Kernels,
+  NextArrays,
+  NextAskedFor,
+  NextScores,
+  NextWant,
+  Sampled,
   SampledActions,
+  SampleOptions,
   ScoreArrays,
   ScoreOptions,
   Scores,
@@ -172,7 +179,14 @@ export type { AdamOptions, StepResult } from './compute/optimiser.js';
 export { Adam } from './compute/optimiser.js';
 export type { Parameter } from './compute/parameter-store.js';
 export { ParameterStore } from './compute/parameter-store.js';
-export type { EncoderInput, NamedParameter, Parameters, StateEncoder } from './compute/state-encoder.js';
+export type {
+  EncoderInput,
+  NamedParameter,
+  Parameters,
+  SasRecForm,
+  StateEncoder,
+  StateEncoderForm,
+} from './compute/state-encoder.js';
 export type { MeanOptions } from './encoder/mean-encoder.js';
 export { mean } from './encoder/mean-encoder.js';
 export type { SasRecOptions } from './encoder/sasrec.js';

@@ -97,8 +97,14 @@ export type NextScores<N extends NextWant = NextWant> = Readonly<Partial<NextArr
 export type Scores<W extends Want = Want> = Readonly<Partial<ScoreArrays>> &
   Readonly<Pick<ScoreArrays, AskedFor<W>>> &
   (W extends { readonly next: infer N extends NextWant }
-    ? { readonly next: NextScores<N> }
-    : { readonly next?: NextScores });
+    ? {
+        /** Numbers of the next states. */
+        readonly next: NextScores<N>;
+      }
+    : {
+        /** Numbers of the next states, where they were asked for. */
+        readonly next?: NextScores;
+      });
 
 /**
  * d loss / d output for outputs of the last forward; same sizes as the outputs. `maxScore` has none (targets are data);
