@@ -10,8 +10,9 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -19,6 +20,8 @@ import { promisify } from 'node:util';
 // every tool sees (tsc, vitest, bundlers) and git ignores. Does nothing where the sources are those of the last build.
 // Usage: tsx .ci/build-engine.ts [--force]; `npm ci`, `npm run build` and vitest call it.
 
+const require = createRequire(import.meta.url);
+const compiler = require.resolve('assemblyscript/bin/asc.js');
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = 'src/compute/fused';
 const output = `${folder}/generated`;
@@ -71,8 +74,9 @@ function digestOfSources(): string {
   const layouts = inside(folder).filter((path) => path.endsWith('-layout.ts'));
   const sources = [...inside(`${folder}/assembly`), ...layouts].sort();
   const hash = createHash('sha256');
-  for (const path of [...sources, '.ci/build-engine.ts', 'node_modules/assemblyscript/package.json']) {
-    const text = readFileSync(root + path);
+  const tools = [fileURLToPath(import.meta.url), `${dirname(dirname(compiler))}/package.json`];
+  for (const path of [...sources.map((source) => root + source), ...tools]) {
+    const text = readFileSync(path);
     hash.update(`${basename(path)} ${text.length}\n`).update(text);
   }
   return hash.digest('hex').slice(0, 32);
@@ -89,7 +93,7 @@ async function compile(variant: string): Promise<Uint8Array> {
   const scratch = mkdtempSync(`${tmpdir()}/engine-`);
   const flags = [...FLAGS, ...(VARIANTS[variant] as readonly string[]), '--outFile', `${scratch}/engine.wasm`];
   try {
-    const args = ['node_modules/assemblyscript/bin/asc.js', `${folder}/assembly/index.ts`, ...flags];
+    const args = [compiler, `${folder}/assembly/index.ts`, ...flags];
     const { stderr } = await promisify(execFile)(process.execPath, args, { cwd: root });
     process.stderr.write(stderr);
     return readFileSync(`${scratch}/engine.wasm`);

@@ -1,61 +1,36 @@
 /**
- * The same update as one would write it in plain tfjs, without this library's kernels: SASRec over all positions,
+ * The update as one would write it in plain tfjs, without this library's kernels: SASRec over all positions,
  * attention by transposed batched products, layer normalisation by moments, log-softmax and one-hot over all items, the
- * dense critic, `variableGrads` and `tf.train.adam`. `gatherRows` stands in for `tf.gather`, whose gradient tfjs-wasm
- * lacks. It starts from the same weights and computes the same losses, which the bench checks.
+ * dense critic, `variableGrads` and `tf.train.adam`, on stock tfjs-wasm. `gatherRows` stands in for `tf.gather`, whose
+ * gradient tfjs-wasm lacks. It starts from the same weights and has the same batches as the others.
  */
 import * as tf from '@tensorflow/tfjs';
+import { useBackend } from '../src/compute/backend.js';
 import { gatherRows } from '../src/compute/gather-rows.js';
-import type { ParameterStore } from '../src/compute/parameter-store.js';
+import { LENGTH, MODEL, type UpdateBatch, updateBatches, updateModel } from './case-data.js';
+import { TFJS, type UpdateCase } from './cases.js';
+import { DISCOUNT } from './ialp-update.js';
+import { type CaseResult, measure, peakRssMb } from './measure.js';
 
-/** Sizes and data of the update. */
-export interface PlainUpdate {
-  /** Initial weights, by this library's names; copied. */
-  readonly store: ParameterStore;
-  /** Number of items A. */
-  readonly itemCount: number;
-  /** Number of attention blocks. */
-  readonly blocks: number;
-  /** Attention heads. */
-  readonly heads: number;
-  /** Width D. */
-  readonly width: number;
-  /** Length L of every history. */
-  readonly length: number;
-  /** Items of the states s, `[B, L]`. */
-  readonly items: Int32Array;
-  /** Items of the states s', `[B, L]`. */
-  readonly nextItems: Int32Array;
-  /** Actions taken, `[B]`. */
-  readonly actions: Int32Array;
-  /** Rewards, `[B]`. */
-  readonly rewards: Float64Array;
-  /** Discount of the target. */
-  readonly discount: number;
+/** Runs the updates of a case; fewer than the others do. */
+export async function tfjsUpdate(benchCase: UpdateCase): Promise<CaseResult> {
+  const { backend } = await useBackend('wasm', { patch: false, kernels: 'reference' });
+  const update = plainUpdate(benchCase);
+  const batches = updateBatches(benchCase);
+  const losses = Array.from({ length: TFJS.compared }, (_, call) => update(batches[call] as UpdateBatch));
+  const { ms, leaked } = measure(TFJS.updates, (call) => update(batches[TFJS.compared + call] as UpdateBatch));
+  return { ms, losses, peakRssMb: peakRssMb(), facts: { backend, tfjs: tf.version.tfjs, threads: 1, leaked } };
 }
 
-/**
- * Prepares the update.
- *
- * @param options - see {@link PlainUpdate}.
- * @returns a function that makes one update and returns its loss.
- */
-export function plainUpdate(options: PlainUpdate): () => number {
-  const { store, itemCount, blocks, heads, width, length, items, nextItems, actions, discount } = options;
-  const batch = actions.length;
+function plainUpdate(benchCase: UpdateCase): (batch: UpdateBatch) => number {
+  const { items: itemCount, batch } = benchCase;
+  const { width, blocks, heads } = MODEL;
   const variables = new Map<string, tf.Variable>();
-  for (const { name, shape, data } of store.parameters()) {
-    variables.set(name, tf.variable(tf.tensor(data.slice(), [...shape]), true, name));
+  for (const { name, shape, data } of updateModel(benchCase).store.parameters()) {
+    variables.set(name, tf.variable(tf.tensor(data, [...shape]), true, name));
   }
   const v = (name: string): tf.Tensor => variables.get(name) as tf.Tensor;
-  const indices = tf.tensor1d(items, 'int32');
-  const nextIndices = tf.tensor1d(nextItems, 'int32');
-  const chosen = tf.oneHot(tf.tensor1d(actions, 'int32'), itemCount).toFloat();
-  const reward = tf.tensor1d(Float32Array.from(options.rewards));
-  const future = tf.tensor2d(
-    Array.from({ length }, (_, i) => Array.from({ length }, (_, j) => (j > i ? -1e9 : 0))),
-    [length, length],
-  );
+  const trained = [...variables.values()].filter(({ name }) => !/none|start/.test(name));
   const optimiser = tf.train.adam(1e-3, 0.9, 0.999, 1e-8);
 
   const asData = tf.customGrad((x) => ({
@@ -66,11 +41,16 @@ export function plainUpdate(options: PlainUpdate): () => number {
     const { mean, variance } = tf.moments(x, -1, true);
     return tf.div(tf.sub(x, mean), tf.sqrt(tf.add(variance, 1e-5)));
   };
-  const split = (x: tf.Tensor): tf.Tensor =>
-    tf.transpose(tf.reshape(x, [batch, length, heads, width / heads]), [0, 2, 1, 3]);
-  const encode = (at: tf.Tensor1D): tf.Tensor2D => {
-    const rows = gatherRows(v('item/id') as tf.Tensor2D, at);
-    let x: tf.Tensor = tf.reshape(tf.add(tf.reshape(rows, [batch, length, width]), v('encoder/position')), [-1, width]);
+  const encode = (items: Int32Array, length: number): tf.Tensor2D => {
+    const split = (x: tf.Tensor): tf.Tensor =>
+      tf.transpose(tf.reshape(x, [batch, length, heads, width / heads]), [0, 2, 1, 3]);
+    const future = tf.tensor2d(
+      Array.from({ length }, (_, i) => Array.from({ length }, (_, j) => (j > i ? -1e9 : 0))),
+      [length, length],
+    );
+    const rows = gatherRows(v('item/id') as tf.Tensor2D, tf.tensor1d(items, 'int32'));
+    const position = tf.slice(v('encoder/position'), 0, length);
+    let x: tf.Tensor = tf.reshape(tf.add(tf.reshape(rows, [batch, length, width]), position), [-1, width]);
     for (let block = 0; block < blocks; block++) {
       const p = (name: string): tf.Tensor => v(`encoder/block${block}/${name}`);
       const z = normalise(x);
@@ -88,12 +68,15 @@ export function plainUpdate(options: PlainUpdate): () => number {
   const scoresOf = (state: tf.Tensor2D, head: string): tf.Tensor2D =>
     tf.add(tf.matMul(state, v(`${head}/id`) as tf.Tensor2D, false, true), v(`${head}/bias`));
 
-  return () => {
+  return ({ before, after, actions, rewards }) => {
     // The target is data, so it is computed outside the tape.
-    const target = tf.tidy(() => tf.add(reward, tf.mul(discount, tf.max(scoresOf(encode(nextIndices), 'critic'), 1))));
-    const trained = [...variables.values()].filter(({ name }) => !/none|start/.test(name));
+    const target = tf.tidy(() => {
+      const future = tf.max(scoresOf(encode(after.items, LENGTH + 1), 'critic'), 1);
+      return tf.add(tf.tensor1d(rewards), tf.mul(DISCOUNT, future));
+    });
     const { value, grads } = tf.variableGrads(() => {
-      const state = encode(indices);
+      const chosen = tf.oneHot(tf.tensor1d(actions, 'int32'), itemCount).toFloat();
+      const state = encode(before.items, LENGTH);
       const q = tf.sum(tf.mul(scoresOf(state, 'critic'), chosen), 1);
       const logProb = tf.sum(tf.mul(tf.logSoftmax(scoresOf(state, 'actor')), chosen), 1);
       const error = tf.sub(target, q);
