@@ -88,10 +88,23 @@ class StoredParameter implements Parameter {
       this.#data = this.data.slice();
     } else {
       this.#gradient = undefined;
+      if (isIdTable(this)) freeArray(this.#data);
       this.#data = NOTHING;
     }
     this.#holder = holder;
   }
+}
+
+/** From this size on, an array that nobody needs any more is freed at once. */
+const LARGE_BYTES = 4 * 2 ** 20;
+
+/**
+ * Frees a large array that a store has taken over: an old array waits for the next full garbage collection, which may be
+ * minutes away; one that has just been moved to a new buffer goes with the next small one.
+ */
+function freeArray({ buffer, byteLength }: Float32Array): void {
+  if (byteLength < LARGE_BYTES || byteLength !== buffer.byteLength || !(buffer instanceof ArrayBuffer)) return;
+  structuredClone(buffer, { transfer: [buffer] });
 }
 
 const NOTHING = new Float32Array();

@@ -11,6 +11,8 @@ import { HistoryInputs, type HistorySource } from './history-inputs.js';
 /** Numbers of a row's statistics, in the order of HeadField.RowStats. */
 const ROW_STATS = 5;
 const CHUNK_STATS = 4;
+/** Scores kept for `backward`: those of the first items that take so much. Where it is less than all, memory counts for more than time. */
+const KEPT_BYTES = 16 * 2 ** 20;
 /** Coefficients of a row in the backward pass. */
 const COEFFICIENTS = 5;
 
@@ -20,8 +22,8 @@ export interface FullWant {
   readonly picked: number;
   /** Whether probabilities are needed at all, or the largest score alone. */
   readonly mass: boolean;
-  /** Whether scores are kept, for `backward` or to read off items. */
-  readonly keep: boolean;
+  /** Which scores are kept: all, to read off items; for `backward` those that memory shall hold; or none. */
+  readonly keep: 'all' | 'some' | 'none';
   /** Whether each tile's mass is kept, for `sample`. */
   readonly tiles: boolean;
   /** The critic's scores whose expectation is asked, pointer; 0 for none. */
@@ -156,9 +158,12 @@ export class HeadCall {
     const struct = this.#struct;
     const stride = this.#stride;
     const chunks = struct.get(HeadField.Chunks);
+    const fitting = Math.floor(KEPT_BYTES / (TILE * stride * 4)) * TILE;
+    const kept = keep === 'none' ? 0 : keep === 'all' ? itemCount : Math.min(itemCount, fitting);
     struct.setAll([
-      [HeadField.Scores, keep ? this.#reserve('scores', itemCount * stride * 4) : 0],
-      [HeadField.Scratch, this.#reserve('scratch', chunks * TILE * stride * 4)],
+      [HeadField.Scores, this.#reserve('scores', kept * stride * 4)],
+      [HeadField.KeptItems, kept],
+      [HeadField.Scratch, this.#reserve('scratch', 2 * chunks * TILE * stride * 4)],
       [HeadField.Expected, expected],
       [HeadField.WantsMass, mass ? 1 : 0],
       [HeadField.ChunkStats, this.#reserve('chunkStats', chunks * CHUNK_STATS * stride * 4)],
@@ -194,7 +199,7 @@ export class HeadCall {
   }
 
   /**
-   * Draws an item a row after {@link HeadCall.scoreAll} with `keep`, `mass` and `tiles`; their log-probabilities are then
+   * Draws an item a row after {@link HeadCall.scoreAll} with all kept, `mass` and `tiles`; their log-probabilities are then
    * in the statistics.
    */
   sample(uniforms: Float64Array): Int32Array {
@@ -211,7 +216,7 @@ export class HeadCall {
     return engine.i32(drawnAt, this.#rows).slice();
   }
 
-  /** The k best items of each row after {@link HeadCall.scoreAll} with `keep` and `mass`: items and log-probabilities `[R, k]`. */
+  /** The k best items of each row after {@link HeadCall.scoreAll} with all kept and `mass`: items and log-probabilities `[R, k]`. */
   topK(k: number): { items: Int32Array; logProb: Float32Array } {
     const { engine } = this.#parts;
     const struct = this.#struct;
@@ -256,7 +261,7 @@ export class HeadCall {
     return best;
   }
 
-  /** Probabilities of all items `[R, A]` after {@link HeadCall.scoreAll} with `keep` and `mass`, written to `target`. */
+  /** Probabilities of all items `[R, A]` after {@link HeadCall.scoreAll} with all kept and `mass`, written to `target`. */
   probabilities(target: Float32Array): void {
     const { engine, spec } = this.#parts;
     const count = this.#rows * spec.itemCount;

@@ -351,7 +351,7 @@ export class FusedKernels implements Kernels {
     if (expectedScore || maxScore === 'critic') {
       const critic = this.#call('critic', use);
       critic.begin(states('critic'), source, 1, true);
-      critic.scoreAll({ picked: 0, mass: false, keep: expectedScore === true, tiles: false, expected: 0 });
+      critic.scoreAll({ picked: 0, mass: false, keep: expectedScore ? 'all' : 'none', tiles: false, expected: 0 });
       if (maxScore === 'critic') scores.maxScore = critic.stats().top.slice();
       if (expectedScore) expected = critic.scores;
     }
@@ -364,7 +364,13 @@ export class FusedKernels implements Kernels {
       picked = this.#buffers.reserve('picked', rows * 4);
       this.#engine.i32(picked, rows).set(logProbOf);
     }
-    actor.scoreAll({ picked, mass: needsMass, keep: needsMass, tiles: false, expected });
+    actor.scoreAll({
+      picked,
+      mass: needsMass,
+      keep: needsMass && use === 'train' ? 'some' : 'none',
+      tiles: false,
+      expected,
+    });
     const stats = actor.stats();
     if (logProbOf !== undefined) scores.logProb = stats.logProb.slice();
     if (entropy) scores.entropy = stats.entropy.slice();
@@ -402,7 +408,7 @@ export class FusedKernels implements Kernels {
       const count = Math.min(atOnce, call.size - first);
       const source = this.#source(rowsOf(batch, first, count), maskOf(call.mask, first, count), count === 1);
       head.begin(states + first * spec.encoder.stateWidth * 4, source, call.temperature, true);
-      head.scoreAll({ picked: 0, mass: true, keep: true, tiles, expected: 0 });
+      head.scoreAll({ picked: 0, mass: true, keep: 'all', tiles, expected: 0 });
       checkFinite(head, first);
       read(head, first, count);
     }

@@ -89,11 +89,13 @@ export enum HeadField {
   Queries,
   /** The same in panels of 8 rows, `[stride / 8, FeatureWidth, 8]`. */
   QueriesAcross,
-  /** Scores of all items `[A, stride]`, divided by the temperature, about -1e20 or less where masked; 0 keeps none. */
+  /** Scores of the first items `[KeptItems, stride]`, divided by the temperature, about -1e20 or less where masked. */
   Scores,
+  /** How many items' scores are kept, in whole tiles; those of the others are made again when they are needed. */
+  KeptItems,
   /** Scores of the critic `[A, stride]` whose expectation is asked; 0 for none. */
   Expected,
-  /** A scratch of a tile of scores for each chunk, `[chunks, TILE, stride]`. */
+  /** A scratch of two tiles for each chunk, `[chunks, 2, TILE, stride]`: scores that are not kept, and their gradients. */
   Scratch,
   /** 1 when the sums of exponentials are wanted, 0 for the maximum alone. */
   WantsMass,

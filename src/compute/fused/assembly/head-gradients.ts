@@ -4,7 +4,7 @@
  */
 import { HeadField, TILE } from '../head-layout';
 import { addScaled, addTo, bytes, dot, field, fill, firstRow, lastRow, size } from './head-arrays';
-import { slotOf } from './head-scores';
+import { scoresAgain, slotOf } from './head-scores';
 import { exp4, fma, lane0, lane1, lane2, lane3, sum4, zero } from './simd';
 
 /**
@@ -19,7 +19,7 @@ export function scoreGradients(head: usize, chunk: i32): void {
   const featureWidth = size(head, HeadField.FeatureWidth);
   const first = chunk * size(head, HeadField.ChunkItems);
   const last = min(size(head, HeadField.Items), first + size(head, HeadField.ChunkItems));
-  const g = field(head, HeadField.Scratch) + bytes(chunk * TILE * stride);
+  const g = field(head, HeadField.Scratch) + bytes((2 * chunk + 1) * TILE * stride);
   const statePartial = field(head, HeadField.StatePartials) + bytes(chunk * stride * width);
   const queryPartial = field(head, HeadField.QueryPartials) + bytes(chunk * stride * featureWidth);
   const historyPartial = field(head, HeadField.HistoryPartials) + bytes(chunk * (size(head, HeadField.Planes) + 1));
@@ -32,7 +32,7 @@ export function scoreGradients(head: usize, chunk: i32): void {
   if (featureWidth > 0) fill(queryPartial, stride * featureWidth, 0);
   for (let item = first; item < last; item += TILE) {
     const count = min(TILE, last - item);
-    fillGradients(head, g, item, count);
+    fillGradients(head, g, scoresAgain(head, chunk, item, item + count), item, count);
     if (biasGradient != 0) {
       for (let i = 0; i < count; i++) addTo(biasGradient + bytes(item + i), sumOf(g + bytes(i * stride), stride));
     }
@@ -51,11 +51,10 @@ export function scoreGradients(head: usize, chunk: i32): void {
   }
 }
 
-function fillGradients(head: usize, g: usize, item: i32, count: i32): void {
+function fillGradients(head: usize, g: usize, scores: usize, item: i32, count: i32): void {
   const stride = size(head, HeadField.Stride);
   const step = bytes(stride);
   const coefficients = field(head, HeadField.Coefficients);
-  const scores = field(head, HeadField.Scores) + bytes(item * stride);
   const expected = field(head, HeadField.Expected);
   const picked = field(head, HeadField.Picked);
   for (let row = 0; row < stride; row += 4) {

@@ -390,17 +390,54 @@ export function score(head: usize, chunk: i32): void {
   const stride = size(head, HeadField.Stride);
   const first = chunk * size(head, HeadField.ChunkItems);
   const last = min(items, first + size(head, HeadField.ChunkItems));
-  const scores = field(head, HeadField.Scores);
-  const scratch = field(head, HeadField.Scratch) + bytes(chunk * TILE * stride);
   const stats = field(head, HeadField.ChunkStats) + bytes(4 * chunk * stride);
   fill(stats, stride, <f32>(2 * MASKED));
   fill(stats + bytes(stride), 3 * stride, 0);
   for (let item = first; item < last; item += TILE) {
     const end = min(last, item + TILE);
-    const out = scores == 0 ? scratch : scores + bytes(item * stride);
+    const out = tileOfScores(head, chunk, item);
     scoreTile(head, out, item, end);
     if (stride == 1) finishTileOfOne(head, out, item, end, stats);
     else finishTile(head, out, item, end, stats);
+    pickScores(head, out, item, end);
+  }
+}
+
+/** Where the scores of the tile that begins with `item` are, or are made. */
+function tileOfScores(head: usize, chunk: i32, item: i32): usize {
+  const stride = size(head, HeadField.Stride);
+  if (item < size(head, HeadField.KeptItems)) return field(head, HeadField.Scores) + bytes(item * stride);
+  return field(head, HeadField.Scratch) + bytes(2 * chunk * TILE * stride);
+}
+
+/** The scores of a tile once more, where they were not kept; gives where they are. */
+export function scoresAgain(head: usize, chunk: i32, item: i32, end: i32): usize {
+  const at = tileOfScores(head, chunk, item);
+  if (item < size(head, HeadField.KeptItems)) return at;
+  const stride = size(head, HeadField.Stride);
+  const step = bytes(stride);
+  const rate = f32x4.splat(float(head, HeadField.Rate));
+  scoreTile(head, at, item, end);
+  for (let i = item; i < end; i++) {
+    const bias = v128.load32_splat(field(head, HeadField.Bias) + bytes(i));
+    const z = at + bytes((i - item) * stride);
+    for (let row: usize = 0; row < step; row += 16) {
+      v128.store(z + row, f32x4.mul(f32x4.add(v128.load(z + row), bias), rate));
+    }
+  }
+  return at;
+}
+
+/** Takes the scores of picked items out of a tile. */
+function pickScores(head: usize, out: usize, item: i32, end: i32): void {
+  const picked = field(head, HeadField.Picked);
+  if (picked == 0) return;
+  const stride = size(head, HeadField.Stride);
+  const to = field(head, HeadField.RowStats) + bytes(4 * stride);
+  for (let row = 0, rows = size(head, HeadField.Rows); row < rows; row++) {
+    const i = load<i32>(picked + bytes(row)) - item;
+    if (<u32>i >= <u32>(end - item)) continue;
+    store<f32>(to + bytes(row), load<f32>(out + bytes(i * stride + row)));
   }
 }
 
@@ -412,7 +449,6 @@ export function finish(head: usize, chunk: i32): void {
   const stats = field(head, HeadField.ChunkStats);
   const result = field(head, HeadField.RowStats);
   const picked = field(head, HeadField.Picked);
-  const scores = field(head, HeadField.Scores);
   const wantsMass = size(head, HeadField.WantsMass) != 0;
   const last = lastRow(head, chunk, rows);
   for (let row = firstRow(head, chunk); row < last; row++) {
@@ -433,8 +469,8 @@ export function finish(head: usize, chunk: i32): void {
       store<f32>(result + bytes(2 * stride + row), <f32>(logTotal - scored / mass));
       store<f32>(result + bytes(3 * stride + row), <f32>(valued / mass));
       if (picked != 0) {
-        const score = <f64>load<f32>(scores + bytes(load<i32>(picked + bytes(row)) * stride + row));
-        store<f32>(result + bytes(4 * stride + row), <f32>(score - logTotal));
+        const at = result + bytes(4 * stride + row);
+        store<f32>(at, <f32>(<f64>load<f32>(at) - logTotal));
       }
     }
   }
