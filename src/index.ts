@@ -161,8 +161,11 @@ export type {
   Kernels,
   NextArrays,
   NextAskedFor,
+  NextPart,
   NextScores,
   NextWant,
+  OptionalNextPart,
+  OptionalValuePart,
   Sampled,
   SampledActions,
   SampleOptions,
@@ -170,6 +173,7 @@ export type {
   ScoreOptions,
   Scores,
   TopItems,
+  ValuePart,
   Want,
 } from './compute/kernels.js';
 export type { Mask } from './compute/mask.js';

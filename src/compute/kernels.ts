@@ -96,15 +96,24 @@ export type NextScores<N extends NextWant = NextWant> = Readonly<Partial<NextArr
 /** What `forward` gives: exactly the numbers asked for. */
 export type Scores<W extends Want = Want> = Readonly<Partial<ScoreArrays>> &
   Readonly<Pick<ScoreArrays, AskedFor<W>>> &
-  (W extends { readonly next: infer N extends NextWant }
-    ? {
-        /** Numbers of the next states. */
-        readonly next: NextScores<N>;
-      }
-    : {
-        /** Numbers of the next states, where they were asked for. */
-        readonly next?: NextScores;
-      });
+  (W extends {
+    /** What is asked of the next states. */
+    readonly next: infer N extends NextWant;
+  }
+    ? NextPart<N>
+    : OptionalNextPart);
+
+/** The part of {@link Scores} about the next states, where they were asked for. */
+export interface NextPart<N extends NextWant = NextWant> {
+  /** Numbers of the next states. */
+  readonly next: NextScores<N>;
+}
+
+/** The same where it is open whether they were. */
+export interface OptionalNextPart {
+  /** Numbers of the next states, if they were asked for. */
+  readonly next?: NextScores;
+}
 
 /**
  * d loss / d output for outputs of the last forward; same sizes as the outputs. `maxScore` has none (targets are data);
@@ -149,7 +158,19 @@ export interface SampledActions {
 
 /** What `sample` gives: with `value` where the options ask for it, V(s) `[B]`. */
 export type Sampled<O extends SampleOptions = SampleOptions> = SampledActions &
-  (O extends { readonly value: true } ? { readonly value: Float32Array } : { readonly value?: Float32Array });
+  (O extends Required<Pick<SampleOptions, 'value'>> ? ValuePart : OptionalValuePart);
+
+/** The part of {@link Sampled} about V(s), where it was asked for. */
+export interface ValuePart {
+  /** V(s), `[B]`. */
+  readonly value: Float32Array;
+}
+
+/** The same where it is open whether it was. */
+export interface OptionalValuePart {
+  /** V(s), `[B]`, if it was asked for. */
+  readonly value?: Float32Array;
+}
 
 /** The k best items of each row. */
 export interface TopItems {
