@@ -55,7 +55,7 @@ describe('pretrain, adapt, evaluate', () => {
     const [theta, beta] = [join(folder, 'theta'), join(folder, 'beta')];
 
     const pretrained = await succeed([...PRETRAIN, '--out', theta]);
-    expect(pretrained).toMatchObject({ seed: 1, backend: 'wasm', kernels: 'reference', fusedShare: 0 });
+    expect(pretrained).toMatchObject({ seed: 1, backend: 'wasm', kernels: 'fused', fusedShare: 1 });
     expect(pretrained.rows.map(({ method, mode }) => `${method} ${mode}`)).toEqual(
       ['random', 'untrained', 'ialp'].flatMap((method) => [`${method} sampled`, `${method} argmax`]),
     );
