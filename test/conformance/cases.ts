@@ -33,6 +33,8 @@ export interface CaseOptions {
   /** Prime by default, so that a transposed reshape cannot pass. */
   readonly itemCount?: number;
   readonly featureWidth?: number;
+  /** Width of the encoder's hidden layer. @default one more than its width, so that no other array has that size */
+  readonly feedForward?: number;
   /** Parameters are uniform between minus and plus this. */
   readonly spread?: number;
 }
@@ -159,6 +161,18 @@ export const CASES: readonly CaseOptions[] = [
   },
 ];
 
+/**
+ * The same cases as far as the fused kernels have a form of them (the mean encoder runs under fused heads): sizes are
+ * multiples of 4, and there are no planes, for those of the tests have no description.
+ */
+export const FUSED_CASES: readonly CaseOptions[] = CASES.map((options) => ({
+  ...options,
+  name: `${options.name}, fused`,
+  encoder: { ...options.encoder, width: options.encoder?.width === 6 ? 12 : 4 },
+  feedForward: 8,
+  hasPlanes: false,
+}));
+
 /** Planes of the tests: shown last, shown before last, and a number that no other plane repeats. */
 const planeNames = ['shownLast', 'shownBeforeLast', 'wave'];
 function planeValue(plane: number, history: readonly number[], item: number): number {
@@ -227,7 +241,7 @@ export function buildCase(options: CaseOptions): Case {
   const spec: ModelSpec = {
     itemCount,
     contextWidth: hasContext ? CONTEXT_WIDTH : 0,
-    encoder: encoderOf(encoder),
+    encoder: encoderOf(encoder, options.feedForward),
     items: model.items,
     ...(model.items === 'id'
       ? {}
@@ -243,11 +257,12 @@ export function buildCase(options: CaseOptions): Case {
   return { name, model, rows, spec, store, batch: packed(options, contexts), mask, temperature };
 }
 
-function encoderOf({ kind, width, blocks, heads, historyLength, decay }: EncoderDescription): StateEncoder {
+function encoderOf(description: EncoderDescription, feedForward = description.width + 1): StateEncoder {
+  const { kind, width, blocks, heads, historyLength, decay } = description;
   // Dropout is at work only in the leak test: the loop model has none.
   return kind === 'mean'
     ? mean({ width, historyLength, decay })
-    : sasRec({ width, blocks, heads, historyLength, dropout: 0.2, feedForward: width + 1 });
+    : sasRec({ width, blocks, heads, historyLength, dropout: 0.2, feedForward });
 }
 
 /** The batch by hand, so that the padding can hold what it likes. */
@@ -273,7 +288,7 @@ function packed(options: CaseOptions, contexts: readonly (readonly number[])[]):
 
 /** The case of that name. */
 export function caseNamed(name: string): Case {
-  const options = CASES.find((entry) => entry.name === name);
+  const options = [...CASES, ...FUSED_CASES].find((entry) => entry.name === name);
   if (options === undefined) throw new Error(`No case ${name}`);
   return buildCase(options);
 }

@@ -1,16 +1,17 @@
 /**
- * The kernels against the float64 loop model: outputs, gradients of every parameter, draws, rankings and Adam, on cpu
- * and wasm; wrong models must be found out; and nothing may leak.
+ * The kernels against the float64 loop model: outputs, gradients of every parameter, draws, rankings and Adam, by the
+ * reference on cpu and wasm and by the engine; wrong models must be found out; and nothing may leak.
  */
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../../src/compute/backend.js';
 import { createKernels } from '../../src/compute/create-kernels.js';
+import { currentEngine } from '../../src/compute/fused/engine.js';
 import type { Cotangents, Kernels, Want } from '../../src/compute/kernels.js';
 import { Adam } from '../../src/compute/optimiser.js';
 import { Rng } from '../../src/foundation/rng.js';
 import type { Case } from './cases.js';
-import { buildCase, CASES, caseNamed, optionsOf, weightsOf } from './cases.js';
+import { buildCase, CASES, caseNamed, FUSED_CASES, optionsOf, weightsOf } from './cases.js';
 import type { Arrays } from './finite-differences.js';
 import { Float64Adam, finiteDifferences, globalNorm, slopeAlong, worstError } from './finite-differences.js';
 import type { ModelDescription } from './float64-model.js';
@@ -106,19 +107,32 @@ function expectedSteps(name: string) {
   return known;
 }
 
-for (const backend of ['cpu', 'wasm'] as const) {
-  describe(`reference kernels on ${backend}`, () => {
+/** Which kernels are checked, on which cases. */
+const SETUPS = [
+  { title: 'reference kernels on cpu', backend: 'cpu', kernels: 'reference', suffix: '', cases: CASES },
+  { title: 'reference kernels on wasm', backend: 'wasm', kernels: 'reference', suffix: '', cases: CASES },
+  { title: 'fused kernels', backend: 'wasm', kernels: 'fused', suffix: ', fused', cases: FUSED_CASES },
+] as const;
+
+await useBackend('wasm');
+const hasEngine = currentEngine() !== undefined;
+if (!hasEngine) console.warn('Not checked: fused kernels, for this platform has no engine');
+
+for (const { title, backend, kernels: kind, suffix, cases } of SETUPS) {
+  describe.skipIf(kind === 'fused' && !hasEngine)(title, () => {
     beforeAll(async () => {
       expect((await useBackend(backend)).backend).toBe(backend);
     });
+    const kernelsOf = (test: Case): Kernels => createKernels(test.spec, test.store, { kernels: kind });
 
-    describe.each(CASES)('$name', (options) => {
+    describe.each(cases)('$name', (options) => {
       const test = buildCase(options);
       const weights = weightsOf(test);
       let kernels: Kernels;
       beforeAll(() => {
-        kernels = createKernels(test.spec, test.store);
+        kernels = kernelsOf(test);
         expect(kernels.backend).toBe(backend);
+        expect(kernels.kind).toBe(kind === 'fused' && test.spec.encoder.form === undefined ? 'hybrid' : kind);
       });
       afterAll(() => kernels.dispose());
 
@@ -163,11 +177,11 @@ for (const backend of ['cpu', 'wasm'] as const) {
     });
 
     it.each(ADAM_CASES)('takes five Adam steps as the loop model does: %s', (name) => {
-      const test = caseNamed(name);
+      const test = caseNamed(`${name}${suffix}`);
       const start = weightsOf(test);
-      const { steps, weights } = expectedSteps(name);
+      const { steps, weights } = expectedSteps(`${name}${suffix}`);
       const adam = new Adam(ADAM);
-      const kernels = createKernels(test.spec, test.store);
+      const kernels = kernelsOf(test);
       for (const { questions, norm } of steps) {
         runKernels(kernels, test, questions);
         const { gradientNorm, applied } = kernels.step(adam);
@@ -187,11 +201,11 @@ for (const backend of ['cpu', 'wasm'] as const) {
     });
 
     it.each(['encoder/', 'item/', 'actor/', 'value/'])('leaves frozen %s out of gradient, clip and step', (prefix) => {
-      const test = caseNamed('2 blocks, V with a hidden layer');
+      const test = caseNamed(`2 blocks, V with a hidden layer${suffix}`);
       const { questions, gradients } = expected(test);
       const before = weightsOf(test);
       test.store.freeze(prefix);
-      const kernels = createKernels(test.spec, test.store);
+      const kernels = kernelsOf(test);
       runKernels(kernels, test, questions);
       const isMoving = ([name]: [string, unknown]) => !name.startsWith(prefix);
       const moving = Object.fromEntries(Object.entries(gradients).filter(isMoving));
@@ -222,13 +236,13 @@ for (const backend of ['cpu', 'wasm'] as const) {
         featureWidth: 41,
         critic: 'action',
         hasContext: true,
-        hasPlanes: true,
+        ...(kind === 'fused' ? { feedForward: 40 } : { hasPlanes: true }),
         mask: { noRepeat: true },
         spread: 0.15,
         histories: Array.from({ length: 19 }, (_, b) => Array.from({ length: b % 13 }, () => rng.integer(67))),
       });
       const questions = askEverything(test, rng);
-      const kernels = createKernels(test.spec, test.store);
+      const kernels = kernelsOf(test);
       const [actor, critic] = runKernels(kernels, test, questions);
       kernels.dispose();
       const weights = weightsOf(test);
@@ -249,8 +263,8 @@ for (const backend of ['cpu', 'wasm'] as const) {
     });
 
     it('stays finite beside a mask at temperatures near 0', () => {
-      const test = caseNamed('no repeats over the whole history, beyond a window of 2');
-      const kernels = createKernels(test.spec, test.store);
+      const test = caseNamed(`no repeats over the whole history, beyond a window of 2${suffix}`);
+      const kernels = kernelsOf(test);
       const options = { ...optionsOf(test), temperature: 1e-12 };
       const { items } = kernels.topK(test.batch, 1, options);
       const scores = kernels.forward(test.batch, { logProbOf: items, entropy: true, expectedScore: true }, options);
@@ -268,11 +282,11 @@ for (const backend of ['cpu', 'wasm'] as const) {
     });
 
     it('differentiates a training forward under the dropout it drew', () => {
-      const test = caseNamed('2 blocks, 2 heads, ids and text, Q on the shared encoder');
+      const test = caseNamed(`2 blocks, 2 heads, ids and text, Q on the shared encoder${suffix}`);
       const { want, cotangents } = askEverything(test, new Rng('dropout')).actor;
       const { expectedScore: _, ...asking } = want;
       const { expectedScore: __, ...sent } = cotangents;
-      const kernels = createKernels(test.spec, test.store);
+      const kernels = kernelsOf(test);
       const objective = (dropoutSeed?: number): number => {
         const scores = kernels.forward(test.batch, asking, dropoutSeed === undefined ? {} : { dropoutSeed }) as Answers;
         return Object.entries(sent as Answers).reduce(

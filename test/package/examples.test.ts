@@ -102,7 +102,7 @@ describe('examples', { timeout: 120_000 }, () => {
     const output = await run('coat.ts', { args: [coat as string, '4000'] });
     expect(inTable(output, 'rotationTrain')).toBeGreaterThan(2 * inTable(output, 'random'));
     const tuned = /fine-tuned, \d+ updates/.exec(output)?.[0] ?? '';
-    // One seed and 4,000 steps: 1.96 to 3 times, by which kernels compute.
+    // One seed and 4,000 steps: 1.96 times on the fused kernels, above 2 on the reference.
     expect(inTable(output, tuned, 'sampled')).toBeGreaterThan(1.5 * inTable(output, 'ialp, 1000 answers', 'sampled'));
   });
 });
