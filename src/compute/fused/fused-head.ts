@@ -13,6 +13,8 @@ const ROW_STATS = 5;
 const CHUNK_STATS = 4;
 /** Scores kept for `backward`: those of the first items that take so much. Where it is less than all, memory counts for more than time. */
 const KEPT_BYTES = 16 * 2 ** 20;
+/** Log of a sum of exponentials beside which every score is too small to count. */
+const PAST_ALL = 1e37;
 /** Coefficients of a row in the backward pass. */
 const COEFFICIENTS = 5;
 
@@ -333,6 +335,8 @@ export class HeadCall {
     const at = this.#reserve('coefficients', COEFFICIENTS * stride * 4);
     const stats = this.stats();
     const coefficients = this.#parts.engine.f32(at, COEFFICIENTS * stride).fill(0);
+    // Columns past the last row have no probability anywhere, whatever stands there.
+    coefficients.fill(PAST_ALL, 4 * stride + this.#rows, 5 * stride);
     for (let row = 0; row < this.#rows; row++) {
       const ofLogProb = logProb?.[row] ?? 0;
       const ofEntropy = entropy?.[row] ?? 0;

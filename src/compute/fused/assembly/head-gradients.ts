@@ -67,12 +67,14 @@ function fillGradients(head: usize, g: usize, scores: usize, item: i32, count: i
     let q = expected == 0 ? <usize>0 : expected + bytes(item * stride) + at;
     for (let i = 0; i < count; i++) {
       const score = v128.load(z);
-      let factor = fma(c1, score, c0);
+      const p = exp4(f32x4.sub(score, logTotal));
+      // p first: where it is 0 the score may be so low that a coefficient times it is infinite.
+      let slope = fma(c1, f32x4.mul(p, score), f32x4.mul(p, c0));
       if (expected != 0) {
-        factor = fma(c2, v128.load(q), factor);
+        slope = fma(c2, f32x4.mul(p, v128.load(q)), slope);
         q += step;
       }
-      v128.store(out, f32x4.mul(exp4(f32x4.sub(score, logTotal)), factor));
+      v128.store(out, slope);
       z += step;
       out += step;
     }
