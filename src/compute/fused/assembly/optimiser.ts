@@ -4,7 +4,8 @@
  * `optimiser-layout.ts`.
  *
  * Moments decay as `x - gain * x + gain * g`, not as `beta * x + gain * g`: 1 - beta2 loses 4 digits in float32. Numbers
- * too small to matter (see TinyFirst) become 0, since arithmetic on denormal numbers is some 50 times slower.
+ * too small to matter (see TinyFirst) become 0, since processors are slower on denormal numbers (a step took 1.5 times as
+ * long on the one measured).
  */
 import { OptimiserField, ParameterField, PieceField, ROW_HAS_GRADIENT, ROW_HAS_MOMENTS } from '../optimiser-layout';
 
