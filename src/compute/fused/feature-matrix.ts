@@ -1,4 +1,5 @@
 import type { Engine } from './engine.js';
+import { TILE } from './head-layout.js';
 
 /** Cosine rows of one matrix take at most so much memory; beyond it the least recently made go first. */
 const COSINE_BYTES = 64 * 2 ** 20;
@@ -9,7 +10,7 @@ const FEWEST_ROWS = 64;
 export interface NewCosines {
   /** The item. */
   readonly item: number;
-  /** Pointer to `[A]` floats. */
+  /** Pointer to `[A]` floats, and zeros up to whole tiles. */
   readonly pointer: number;
 }
 
@@ -27,6 +28,7 @@ export class FeatureMatrix {
   readonly givenWidth: number;
   readonly #engine: Engine;
   readonly #itemCount: number;
+  readonly #rowLength: number;
   readonly #rows = new Map<number, number>();
   readonly #capacity: number;
   #users = 0;
@@ -35,6 +37,7 @@ export class FeatureMatrix {
     const givenWidth = matrix.length / itemCount;
     this.#engine = engine;
     this.#itemCount = itemCount;
+    this.#rowLength = Math.ceil(itemCount / TILE) * TILE;
     this.givenWidth = givenWidth;
     this.width = Math.ceil(givenWidth / 4) * 4;
     this.pointer = engine.allocate(Math.max(4, itemCount * this.width * 4));
@@ -82,7 +85,7 @@ export class FeatureMatrix {
   }
 
   /**
-   * Pointer to the cosines of an item to all items, `[A]`. Good until rows of more than `capacity` other items were asked for.
+   * Pointer to the cosines of an item to all items, `[A]` and zeros up to whole tiles. Good until rows of more than `capacity` other items were asked for.
    *
    * @param toMake - gets an entry when the row is new: the caller has it computed before it is read.
    */
@@ -104,7 +107,10 @@ export class FeatureMatrix {
         break;
       }
     }
-    pointer ??= this.#engine.allocate(this.#itemCount * 4);
+    if (pointer === undefined) {
+      pointer = this.#engine.allocate(this.#rowLength * 4);
+      this.#engine.f32(pointer, this.#rowLength).fill(0, this.#itemCount);
+    }
     this.#rows.set(item, pointer);
     toMake.push({ item, pointer });
     return pointer;

@@ -6,7 +6,8 @@ import type { EngineStore } from './engine-store.js';
 import type { FeatureMatrix } from './feature-matrix.js';
 import { HeadField, HeadOp, TILE } from './head-layout.js';
 import { HeadStruct } from './head-struct.js';
-import { HistoryInputs, type HistorySource } from './history-inputs.js';
+import { type Asked, HistoryInputs, type HistorySource } from './history-inputs.js';
+import type { ItemVectors } from './item-vectors.js';
 
 /** Numbers of a row's statistics, in the order of HeadField.RowStats. */
 const ROW_STATS = 5;
@@ -66,6 +67,8 @@ export interface HeadParts {
   readonly spec: ModelSpec;
   /** Item features, if the head or its history features read any. */
   readonly features: FeatureMatrix | undefined;
+  /** The head's item vectors. */
+  readonly vectors: ItemVectors;
 }
 
 /**
@@ -110,9 +113,9 @@ export class HeadCall {
    * @param states - pointer to the states `[R, D]`.
    * @param source - histories and mask; its stride is the batch's.
    * @param temperature - divides the scores of all items.
-   * @param isFull - whether all items will be scored.
+   * @param asked - which items will be scored.
    */
-  begin(states: number, source: HistorySource, temperature: number, isFull: boolean): void {
+  begin(states: number, source: HistorySource, temperature: number, asked: Asked): void {
     const { spec, store, features } = this.#parts;
     const { size } = source.batch;
     const { stride } = source;
@@ -144,11 +147,11 @@ export class HeadCall {
       [HeadField.PackedStates, this.#reserve('packed', stride * width * 4)],
       [HeadField.StatesAcross, this.#reserve('across', stride * width * 4)],
       [HeadField.StatePanels, this.#reserve('panels', stride * width * 4)],
-      [HeadField.Queries, this.#reserve('queries', stride * featureWidth * 4)],
-      [HeadField.QueriesAcross, this.#reserve('queriesAcross', stride * featureWidth * 4)],
+      [HeadField.Queries, asked.listed ? this.#reserve('queries', stride * featureWidth * 4) : 0],
       [HeadField.RowStats, this.#reserve('rowStats', ROW_STATS * stride * 4)],
     ]);
-    this.#inputs.fill(struct, source, isFull);
+    if (asked.all) this.#parts.vectors.update(struct);
+    this.#inputs.fill(struct, source, asked);
     const slots = struct.get(HeadField.Slots);
     struct.set(HeadField.AttributeScores, this.#reserve('attributeScores', slots * stride * 4));
     struct.run(HeadOp.Pack, struct.rowChunks(stride));
@@ -292,10 +295,10 @@ export class HeadCall {
     const rowChunks = struct.rowChunks(rows);
     const { logProb, entropy, expected } = cotangents;
     const isFull = logProb !== undefined || entropy !== undefined || expected !== undefined;
-    const queryGradient = this.#reserve('queryGradient', stride * featureWidth * 4);
+    const queryGradient = list === undefined ? 0 : this.#reserve('queryGradient', stride * featureWidth * 4);
     const historyChunks = chunks + rowChunks;
     const historyPartials = this.#reserve('historyPartials', historyChunks * (planes + 1) * 4);
-    engine.f32(queryGradient, stride * featureWidth).fill(0);
+    if (queryGradient !== 0) engine.f32(queryGradient, stride * featureWidth).fill(0);
     engine.f32(historyPartials, historyChunks * (planes + 1)).fill(0);
     struct.setAll([
       [HeadField.TableGradient, spec.items === 'text' ? 0 : this.#gradientOf('id')],
@@ -309,7 +312,7 @@ export class HeadCall {
       [HeadField.StateGradient, stateGradient],
       [HeadField.QueryGradient, queryGradient],
       [HeadField.StatePartials, isFull ? this.#reserve('statePartials', chunks * stride * width * 4) : 0],
-      [HeadField.QueryPartials, isFull ? this.#reserve('queryPartials', chunks * stride * featureWidth * 4) : 0],
+      [HeadField.ProjectionPartials, isFull ? this.#projectionPartials(chunks, width) : 0],
     ]);
     if (isFull) {
       this.#writeCoefficients(cotangents);
@@ -352,6 +355,15 @@ export class HeadCall {
       coefficients[4 * stride + row] = logTotal;
     }
     this.#struct.set(HeadField.Coefficients, at);
+  }
+
+  /** Room for the chunks' gradients of the projection and for a tile's gradients by the item vectors; 0 where it has none. */
+  #projectionPartials(chunks: number, width: number): number {
+    const struct = this.#struct;
+    const rows = struct.get(HeadField.ProjectionRows);
+    if (rows === 0 || this.#gradientOf('projection') === 0) return 0;
+    struct.set(HeadField.VectorGradients, this.#reserve('vectorGradients', chunks * TILE * width * 4));
+    return this.#reserve('projectionPartials', chunks * rows * width * 4);
   }
 
   #gradientOf(name: string): number {

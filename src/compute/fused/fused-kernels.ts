@@ -27,8 +27,10 @@ import { EngineBuffers } from './engine-buffers.js';
 import { EngineStore } from './engine-store.js';
 import { FeatureMatrix } from './feature-matrix.js';
 import { type FullCotangents, HeadCall, type HeadParts } from './fused-head.js';
-import type { AttributeCodes, HistorySource } from './history-inputs.js';
+import type { Asked, AttributeCodes, HistorySource } from './history-inputs.js';
+import { ItemVectors } from './item-vectors.js';
 import { makeTower, type StateTower } from './state-tower.js';
+import { TextPlanes } from './text-planes.js';
 import { ValueCall } from './value-head.js';
 
 /** A call that keeps no gradient works on so many rows at a time that their scores fit into so much memory. */
@@ -66,6 +68,8 @@ export class FusedKernels implements Kernels {
   readonly #buffers: EngineBuffers;
   readonly #features: FeatureMatrix | undefined;
   readonly #attributes: readonly AttributeCodes[];
+  readonly #planes: TextPlanes | undefined;
+  readonly #vectors: Readonly<Record<Head, ItemVectors>>;
   readonly #towers = new Map<TowerName, StateTower>();
   readonly #calls = new Map<string, HeadCall>();
   readonly #values = new Map<string, ValueCall>();
@@ -92,7 +96,12 @@ export class FusedKernels implements Kernels {
     this.#buffers = new EngineBuffers(engine);
     const matrix = featuresOf(spec);
     this.#features = matrix && FeatureMatrix.acquire(engine, matrix, spec.itemCount);
-    this.#attributes = (spec.historyFeatures?.form?.attributes ?? []).map((values, i) => {
+    const form = spec.historyFeatures?.form;
+    const hasPlanes = this.#features !== undefined && form?.text !== undefined;
+    this.#planes = hasPlanes ? new TextPlanes(engine, this.#features, form, spec.itemCount) : undefined;
+    const vectors = (head: Head): ItemVectors => new ItemVectors(store, this.#buffers, `vectors/${head}`);
+    this.#vectors = { actor: vectors('actor'), critic: vectors('critic') };
+    this.#attributes = (form?.attributes ?? []).map((values, i) => {
       const pointer = this.#buffers.reserve(`codes${i}`, values.length * 4);
       engine.i32(pointer, values.length).set(values);
       return { values, pointer, count: values.reduce((most, code) => Math.max(most, code + 1), 0) };
@@ -226,6 +235,7 @@ export class FusedKernels implements Kernels {
     this.#last = undefined;
     for (const tower of this.#towers.values()) tower.dispose();
     this.#buffers.dispose();
+    this.#planes?.dispose();
     this.#features?.release();
     this.#parameters.release();
   }
@@ -271,6 +281,7 @@ export class FusedKernels implements Kernels {
         store: this.#parameters,
         spec: this.spec,
         features: this.#features,
+        vectors: this.#vectors[head],
       };
       call = new HeadCall(parts, head, this.#buffers, name);
       this.#calls.set(name, call);
@@ -297,6 +308,7 @@ export class FusedKernels implements Kernels {
       form: this.spec.historyFeatures?.form,
       attributes: this.#attributes,
       features: this.#features,
+      planes: this.#planes,
     };
   }
 
@@ -345,12 +357,13 @@ export class FusedKernels implements Kernels {
     scores: Partial<Mutable<ScoreArrays>>,
   ): void {
     const { maxScore, expectedScore } = want;
-    const { logProbOf, entropy } = want as Want;
+    const { logProbOf, entropy, scoresOf } = want as Want;
     const rows = call.size;
+    const asked = (head: Head): Asked => ({ all: true, listed: scoresOf?.head === head });
     let expected = 0;
     if (expectedScore || maxScore === 'critic') {
       const critic = this.#call('critic', use);
-      critic.begin(states('critic'), source, 1, true);
+      critic.begin(states('critic'), source, 1, asked('critic'));
       critic.scoreAll({ picked: 0, mass: false, keep: expectedScore ? 'all' : 'none', tiles: false, expected: 0 });
       if (maxScore === 'critic') scores.maxScore = critic.stats().top.slice();
       if (expectedScore) expected = critic.scores;
@@ -358,7 +371,7 @@ export class FusedKernels implements Kernels {
     const needsMass = logProbOf !== undefined || entropy !== undefined || expectedScore !== undefined;
     if (!needsMass && maxScore !== 'actor') return;
     const actor = this.#call('actor', use);
-    actor.begin(states('actor'), source, call.temperature, true);
+    actor.begin(states('actor'), source, call.temperature, asked('actor'));
     let picked = 0;
     if (logProbOf !== undefined) {
       picked = this.#buffers.reserve('picked', rows * 4);
@@ -389,7 +402,7 @@ export class FusedKernels implements Kernels {
           want.entropy !== undefined ||
           want.expectedScore !== undefined ||
           want.maxScore === 'actor';
-    if (!wasBegun) head.begin(states(scoresOf.head), source, call.temperature, false);
+    if (!wasBegun) head.begin(states(scoresOf.head), source, call.temperature, { all: false, listed: true });
     scores.scores = head.scoreList(scoresOf.items, scoresOf.width);
   }
 
@@ -407,7 +420,7 @@ export class FusedKernels implements Kernels {
     for (let first = 0; first < call.size; first += atOnce) {
       const count = Math.min(atOnce, call.size - first);
       const source = this.#source(rowsOf(batch, first, count), maskOf(call.mask, first, count), count === 1);
-      head.begin(states + first * spec.encoder.stateWidth * 4, source, call.temperature, true);
+      head.begin(states + first * spec.encoder.stateWidth * 4, source, call.temperature, { all: true, listed: false });
       head.scoreAll({ picked: 0, mass: true, keep: 'all', tiles, expected: 0 });
       checkFinite(head, first);
       read(head, first, count);

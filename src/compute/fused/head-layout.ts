@@ -35,14 +35,16 @@ export enum HeadOp {
   HistoryText = 53,
   /** Cosines of items to all items; chunks are ranges of items. */
   Cosines = 54,
-  /** Largest cosine of every item to a history; chunks are ranges of items. */
-  TextMax = 55,
+  /** Text planes of histories over all items; chunks are ranges of items. */
+  TextPlanes = 55,
   /** V(s); chunks are groups of rows. */
   Value = 56,
   /** Gradients of V(s) by states and hidden units; chunks are groups of rows. */
   ValueGradientsByRow = 57,
   /** Gradients of V(s) by its weights; chunks are ranges of the state's columns. */
   ValueGradientsByWeight = 58,
+  /** Item vectors, id row plus projected features; chunks are ranges of items. */
+  ItemVectors = 59,
 }
 
 /** Words of a head's structure; pointers unless said. */
@@ -67,6 +69,8 @@ export enum HeadField {
   Rate,
   /** `<head>/id` `[A, D]`; 0 for none. */
   Table,
+  /** Item vectors `[A, D]` that all items are scored by: the table itself, or what ItemVectors made of it and the features. */
+  Vectors,
   /** Item features `[A, FeatureWidth]`; 0 for none. */
   Features,
   /** `<head>/projection` `[F, D]`; 0 for none. */
@@ -85,10 +89,8 @@ export enum HeadField {
   StatesAcross,
   /** The same in panels of 8 columns, `[D / 8, stride, 8]`, the last panel with 4 columns if D is no multiple of 8. */
   StatePanels,
-  /** What is multiplied by the item features, `[stride, FeatureWidth]`. */
+  /** What the features of listed items are multiplied by, `[stride, FeatureWidth]`; 0 where no items are listed. */
   Queries,
-  /** The same in panels of 8 rows, `[stride / 8, FeatureWidth, 8]`. */
-  QueriesAcross,
   /** Scores of the first items `[KeptItems, stride]`, divided by the temperature, about -1e20 or less where masked. */
   Scores,
   /** How many items' scores are kept, in whole tiles; those of the others are made again when they are needed. */
@@ -135,8 +137,11 @@ export enum HeadField {
   TextLast,
   /** Weighted mean features of the recent items `[R, FeatureWidth]`. */
   TextRecent,
-  /** Largest cosines `[A, stride]`; 0 for none. */
-  TextMaxima,
+  /**
+   * Text planes of each row's history, pointers `[stride]`, each to `[tiles, 3, TILE]`: last, recent, max of the tile's items;
+   * 0 for none.
+   */
+  PlaneRows,
   /** Repeat planes: number of marks a row may have. */
   Repeats,
   /** Items of the histories, newest first `[R, RecentWidth]`, -1 past the end. */
@@ -165,13 +170,11 @@ export enum HeadField {
   HistoryChunks,
   /** Chunks' gradients by the states `[chunks, stride, D]`. */
   StatePartials,
-  /** Chunks' gradients by the queries `[chunks, stride, FeatureWidth]`. */
-  QueryPartials,
   /** Chunks' gradients by the history weights and None `[HistoryChunks, planes + 1]`. */
   HistoryPartials,
   /** Gradient by the states `[R, D]`, added to; it belongs to the tower. */
   StateGradient,
-  /** Gradient by the queries `[stride, FeatureWidth]`. */
+  /** Gradient by the queries `[stride, FeatureWidth]`; 0 where no items are listed. */
   QueryGradient,
   /** Listed items `[R, ListWidth]`; A means None. */
   List,
@@ -193,20 +196,36 @@ export enum HeadField {
   BestItems,
   /** `[chunks, R, Best]` scores. */
   BestScores,
-  /** Cosine rows `[A]` of each recent item: pointers `[R, min(RecentWidth, TextItems)]`, 0 past the end. */
-  CosineRows,
-  /** First and last (exclusive) row that TextMax fills. */
-  FirstRow,
-  /** See FirstRow. */
-  LastRow,
+  /** Histories whose text planes are to be made `[PlaneJobCount, PlaneJob.Count + TextItems]`, see PlaneJob. */
+  PlaneJobs,
+  /** Their number. */
+  PlaneJobCount,
+  /** `[TextItems + 1, 2]`: what the newest cosine and the mean of those before are multiplied by in the mean of n cosines. */
+  PlaneRates,
   /** Items whose cosine rows are to be made `[NewCosines, 2]`: item, pointer to its row. */
   CosineItems,
   /** Their number. */
   NewCosines,
   /** Weight of an item relative to the next newer one, float. */
   Decay,
+  /** A tile's gradients by item vectors for each chunk, `[chunks, TILE, D]`, where they also go through the projection. */
+  VectorGradients,
+  /** Chunks' gradients of the projection `[chunks, ProjectionRows, D]`; 0 for none. */
+  ProjectionPartials,
   /** Probabilities `[R, A]`. */
   Probabilities,
+  /** Number of words. */
+  Count,
+}
+
+/** Words of a history whose text planes are to be made; pointers to the cosine rows of its items follow, oldest first. */
+export enum PlaneJob {
+  /** Where they go. */
+  Planes = 0,
+  /** Planes of the history without its newest item, of which then only the cosines follow; 0 to make them from all. */
+  Parent,
+  /** Items of the history that count. */
+  Items,
   /** Number of words. */
   Count,
 }

@@ -3,9 +3,10 @@ import type { HistoryFeatureForm } from '../history-features.js';
 import type { MaskLists } from '../mask.js';
 import type { Engine } from './engine.js';
 import type { EngineBuffers } from './engine-buffers.js';
-import type { FeatureMatrix, NewCosines } from './feature-matrix.js';
+import type { FeatureMatrix } from './feature-matrix.js';
 import { HeadField, HeadOp, TILE } from './head-layout.js';
 import type { HeadStruct } from './head-struct.js';
+import type { TextPlanes } from './text-planes.js';
 
 /** An attribute's codes in engine memory. */
 export interface AttributeCodes {
@@ -33,6 +34,16 @@ export interface HistorySource {
   readonly attributes: readonly AttributeCodes[];
   /** Features that text planes are made of. */
   readonly features: FeatureMatrix | undefined;
+  /** Their planes over all items. */
+  readonly planes: TextPlanes | undefined;
+}
+
+/** Which items a batch is scored by. */
+export interface Asked {
+  /** All items. */
+  readonly all: boolean;
+  /** Listed items. */
+  readonly listed: boolean;
 }
 
 /**
@@ -62,31 +73,31 @@ export class HistoryInputs {
    *
    * @param struct - a structure with sizes set; for the text planes it is run.
    * @param source - see {@link HistorySource}.
-   * @param isFull - whether all items will be scored, not listed ones alone.
+   * @param asked - which items will be scored.
    */
-  fill(struct: HeadStruct, source: HistorySource, isFull: boolean): void {
+  fill(struct: HeadStruct, source: HistorySource, asked: Asked): void {
     const { form } = source;
     struct.set(HeadField.Repeats, form?.repeats ?? 0);
     struct.set(HeadField.Slots, 0);
     struct.set(HeadField.Attributes, 0);
     struct.set(HeadField.TextPlane, -1);
-    struct.set(HeadField.TextMaxima, 0);
+    struct.set(HeadField.PlaneRows, 0);
     struct.set(HeadField.TextItems, 0);
-    const recentWidth = form === undefined ? 0 : this.#writeRecent(struct, source, form);
-    if (isFull) this.#writeMarks(struct, source);
+    if (form !== undefined) this.#writeRecent(struct, source, form);
+    if (asked.all) this.#writeMarks(struct, source);
     else {
       struct.set(HeadField.TileStarts, 0);
       struct.set(HeadField.Excluded, 0);
     }
     if (form !== undefined && form.attributes.length > 0) this.#writeAttributes(struct, source, form);
-    if (form?.text !== undefined) this.#writeText(struct, source, form, recentWidth, isFull);
+    if (form?.text !== undefined) this.#writeText(struct, source, form, asked);
   }
 
   #reserve(name: string, bytes: number): number {
     return this.#buffers.reserve(`${this.#prefix}/${name}`, bytes);
   }
 
-  #writeRecent(struct: HeadStruct, { batch }: HistorySource, form: HistoryFeatureForm): number {
+  #writeRecent(struct: HeadStruct, { batch }: HistorySource, form: HistoryFeatureForm): void {
     const { size, length, items, lengths } = batch;
     const read = Math.max(form.repeats, form.attributes.length > 0 || form.text !== undefined ? form.recent : 0);
     let longest = 0;
@@ -105,7 +116,6 @@ export class HistoryInputs {
     }
     struct.set(HeadField.Recent, pointer);
     struct.set(HeadField.RecentWidth, width);
-    return width;
   }
 
   #writeMarks(struct: HeadStruct, { batch, mask, itemCount, form }: HistorySource): void {
@@ -243,64 +253,28 @@ export class HistoryInputs {
     struct.set(HeadField.AttributeRecent, shareAt);
   }
 
+  /** For listed items the text of the histories, for all items the planes. */
   #writeText(
     struct: HeadStruct,
-    source: HistorySource,
+    { batch, stride, features, planes }: HistorySource,
     form: HistoryFeatureForm,
-    recentWidth: number,
-    isFull: boolean,
+    { all, listed }: Asked,
   ): void {
-    const { batch, stride, itemCount } = source;
-    const features = source.features as FeatureMatrix;
     const { size } = batch;
     struct.set(HeadField.TextPlane, form.repeats + 2 * form.attributes.length);
     struct.set(HeadField.TextItems, form.recent);
     struct.setFloat(HeadField.Decay, form.decay);
-    struct.set(HeadField.TextLast, this.#reserve('textLast', size * features.width * 4));
-    struct.set(HeadField.TextRecent, this.#reserve('textRecent', size * features.width * 4));
-    struct.run(HeadOp.HistoryText, struct.rowChunks(size));
-    if (!isFull) return;
-    const textItems = Math.min(recentWidth, form.recent);
-    const maximaAt = this.#reserve('textMaxima', itemCount * stride * 4);
-    const rowsAt = this.#reserve('cosineRows', size * textItems * 4);
-    if (stride > size) {
-      // Columns past the last row are multiplied by 0 and must be finite.
-      this.#engine.f32(maximaAt, itemCount * stride).fill(0);
+    if (listed) {
+      const bytes = size * (features as FeatureMatrix).width * 4;
+      struct.set(HeadField.TextLast, this.#reserve('textLast', bytes));
+      struct.set(HeadField.TextRecent, this.#reserve('textRecent', bytes));
+      struct.run(HeadOp.HistoryText, struct.rowChunks(size));
     }
-    struct.set(HeadField.TextMaxima, maximaAt);
-    struct.set(HeadField.CosineRows, rowsAt);
-    const recentAt = struct.get(HeadField.Recent) >>> 0;
-    const recent = this.#engine.i32(recentAt, size * recentWidth).slice();
-    const pointers = new Uint32Array(size * textItems);
-    const distinct = new Set<number>();
-    // As many rows at a time as have their cosines in memory together.
-    for (let first = 0; first < size; ) {
-      const toMake: NewCosines[] = [];
-      distinct.clear();
-      let last = first;
-      for (; last < size; last++) {
-        const start = last * recentWidth;
-        // Each item of the row may be new: only near the limit is it worth to count exactly.
-        if (last > first && distinct.size + textItems > features.capacity) break;
-        for (let j = 0; j < textItems; j++) {
-          const item = recent[start + j] as number;
-          if (item < 0) break;
-          distinct.add(item);
-          pointers[last * textItems + j] = features.cosines(item, toMake);
-        }
-      }
-      if (toMake.length > 0) {
-        const wantedAt = this.#reserve('newCosines', toMake.length * 8);
-        this.#engine.i32(wantedAt, toMake.length * 2).set(toMake.flatMap(({ item, pointer }) => [item, pointer]));
-        struct.set(HeadField.CosineItems, wantedAt);
-        struct.set(HeadField.NewCosines, toMake.length);
-        struct.run(HeadOp.Cosines, struct.get(HeadField.Chunks));
-      }
-      this.#engine.i32(rowsAt, size * textItems).set(pointers);
-      struct.set(HeadField.FirstRow, first);
-      struct.set(HeadField.LastRow, last);
-      struct.run(HeadOp.TextMax, struct.get(HeadField.Chunks));
-      first = last;
-    }
+    if (!all) return;
+    const rowsAt = this.#reserve('planeRows', stride * 4);
+    // Planes are made first: room for them may move what a view shows.
+    const rows = (planes as TextPlanes).rows(batch, stride, struct);
+    this.#engine.i32(rowsAt, stride).set(rows);
+    struct.set(HeadField.PlaneRows, rowsAt);
   }
 }

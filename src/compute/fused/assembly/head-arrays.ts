@@ -64,6 +64,20 @@ export function addScaled(y: usize, x: usize, factor: f32, count: i32): void {
   }
 }
 
+/** y *= factor. */
+export function multiplyBy(y: usize, factor: f32, count: i32): void {
+  const f = f32x4.splat(factor);
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    v128.store(y, f32x4.mul(f, v128.load(y)));
+    y += 16;
+  }
+  for (; i < count; i++) {
+    store<f32>(y, factor * load<f32>(y));
+    y += 4;
+  }
+}
+
 @inline export function firstRow(head: usize, chunk: i32): i32 {
   return chunk * size(head, HeadField.ChunkRows);
 }

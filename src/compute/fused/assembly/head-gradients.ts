@@ -4,32 +4,35 @@
  */
 import { HeadField, TILE } from '../head-layout';
 import { addScaled, addTo, bytes, dot, field, fill, firstRow, lastRow, size } from './head-arrays';
+import { textGradients } from './head-history';
 import { scoresAgain, slotOf } from './head-scores';
+import { multiplyTransposedLeft } from './matrix';
 import { exp4, fma, lane0, lane1, lane2, lane3, sum4, zero } from './simd';
 
 /**
  * Gradients of a range of items. With z a score over the temperature, p its probability, q the critic's score and c the
  * coefficients of its row, the gradient by the raw score is `g = p (c0 + c1 z + c2 q)`, plus c3 at the picked item; the
  * coefficients hold the division by the temperature. For each tile: g, then the gradients by bias, history weights, item
- * rows and states.
+ * vectors (which are the id rows', and go through the features to the projection) and states.
  */
 export function scoreGradients(head: usize, chunk: i32): void {
   const stride = size(head, HeadField.Stride);
   const width = size(head, HeadField.Width);
-  const featureWidth = size(head, HeadField.FeatureWidth);
   const first = chunk * size(head, HeadField.ChunkItems);
   const last = min(size(head, HeadField.Items), first + size(head, HeadField.ChunkItems));
   const g = field(head, HeadField.Scratch) + bytes((2 * chunk + 1) * TILE * stride);
   const statePartial = field(head, HeadField.StatePartials) + bytes(chunk * stride * width);
-  const queryPartial = field(head, HeadField.QueryPartials) + bytes(chunk * stride * featureWidth);
   const historyPartial = field(head, HeadField.HistoryPartials) + bytes(chunk * (size(head, HeadField.Planes) + 1));
-  const table = field(head, HeadField.Table);
+  const vectors = field(head, HeadField.Vectors);
   const tableGradient = field(head, HeadField.TableGradient);
   const biasGradient = field(head, HeadField.BiasGradient);
   const panels = field(head, HeadField.StatePanels);
-  const features = field(head, HeadField.Features);
+  const projectionPartials = field(head, HeadField.ProjectionPartials);
+  const projectionRows = size(head, HeadField.ProjectionRows);
+  const projectionPartial = projectionPartials + bytes(chunk * projectionRows * width);
+  const vectorGradient = field(head, HeadField.VectorGradients) + bytes(chunk * TILE * width);
   fill(statePartial, stride * width, 0);
-  if (featureWidth > 0) fill(queryPartial, stride * featureWidth, 0);
+  if (projectionPartials != 0) fill(projectionPartial, projectionRows * width, 0);
   for (let item = first; item < last; item += TILE) {
     const count = min(TILE, last - item);
     fillGradients(head, g, scoresAgain(head, chunk, item, item + count), item, count);
@@ -37,18 +40,27 @@ export function scoreGradients(head: usize, chunk: i32): void {
       for (let i = 0; i < count; i++) addTo(biasGradient + bytes(item + i), sumOf(g + bytes(i * stride), stride));
     }
     if (field(head, HeadField.HistoryGradient) != 0) historyGradients(head, g, item, count, historyPartial);
-    if (table != 0) {
-      if (tableGradient != 0) {
-        tableGradients(g, panels, tableGradient + bytes(item * width), count, stride, width);
-        const flags = field(head, HeadField.TableFlags);
-        for (let i = item; i < item + count; i++) store<u8>(flags + i, load<u8>(flags + i) | 1);
-      }
-      stateGradients(g, table + bytes(item * width), statePartial, count, stride, width);
+    if (projectionPartials != 0) {
+      fill(vectorGradient, count * width, 0);
+      tableGradients(g, panels, vectorGradient, count, stride, width);
+      addProjection(head, projectionPartial, item, vectorGradient, count);
+      if (tableGradient != 0) addScaled(tableGradient + bytes(item * width), vectorGradient, 1, count * width);
+    } else if (tableGradient != 0) tableGradients(g, panels, tableGradient + bytes(item * width), count, stride, width);
+    if (tableGradient != 0) {
+      const flags = field(head, HeadField.TableFlags);
+      for (let i = item; i < item + count; i++) store<u8>(flags + i, load<u8>(flags + i) | 1);
     }
-    if (features != 0) {
-      stateGradients(g, features + bytes(item * featureWidth), queryPartial, count, stride, featureWidth);
-    }
+    stateGradients(g, vectors + bytes(item * width), statePartial, count, stride, width);
   }
+}
+
+/** Adds to a gradient of the projection: a tile's features, transposed, times its gradients by the item vectors. */
+function addProjection(head: usize, to: usize, item: i32, vectorGradient: usize, count: i32): void {
+  const step = bytes(size(head, HeadField.Width));
+  const featureStep = bytes(size(head, HeadField.FeatureWidth));
+  const features = field(head, HeadField.Features) + <usize>item * featureStep;
+  const rows = size(head, HeadField.ProjectionRows);
+  multiplyTransposedLeft(to, step, features, featureStep, vectorGradient, step, count, rows, size(head, HeadField.Width), true);
 }
 
 function fillGradients(head: usize, g: usize, scores: usize, item: i32, count: i32): void {
@@ -96,7 +108,7 @@ function fillGradients(head: usize, g: usize, scores: usize, item: i32, count: i
   return sum4(sum);
 }
 
-/** Gradients by the weights of repeats, attributes and the largest cosine; those of the other text planes come from the queries. */
+/** Gradients by the weights of the history features. */
 function historyGradients(head: usize, g: usize, item: i32, count: i32, partial: usize): void {
   const stride = size(head, HeadField.Stride);
   const starts = field(head, HeadField.TileStarts);
@@ -124,10 +136,7 @@ function historyGradients(head: usize, g: usize, item: i32, count: i32, partial:
       addTo(at + 4, byRecent);
     }
   }
-  const maxima = field(head, HeadField.TextMaxima);
-  if (maxima != 0) {
-    addTo(partial + bytes(size(head, HeadField.TextPlane) + 2), dot(g, maxima + bytes(item * stride), count * stride));
-  }
+  if (field(head, HeadField.PlaneRows) != 0) textGradients(head, g, item, count, partial);
 }
 
 /**
@@ -241,50 +250,56 @@ function stateGradients(g: usize, vectors: usize, out: usize, count: i32, stride
   }
 }
 
-/** Adds the chunks' gradients by states and queries, in their order, and takes those of the queries through the projection. */
+/** Adds the chunks' gradients by the states, in their order, and those of listed items, which come by the queries through the projection. */
 export function joinStates(head: usize, chunk: i32): void {
   const stride = size(head, HeadField.Stride);
   const width = size(head, HeadField.Width);
   const featureWidth = size(head, HeadField.FeatureWidth);
   const projectionRows = size(head, HeadField.ProjectionRows);
   const statePartials = field(head, HeadField.StatePartials);
-  const queryPartials = field(head, HeadField.QueryPartials);
+  const queries = field(head, HeadField.QueryGradient);
   const projection = field(head, HeadField.Projection);
-  const hasTable = field(head, HeadField.Table) != 0;
   const chunks = size(head, HeadField.Chunks);
   const last = lastRow(head, chunk, size(head, HeadField.Rows));
   for (let row = firstRow(head, chunk); row < last; row++) {
     const to = field(head, HeadField.StateGradient) + bytes(row * width);
-    const query = field(head, HeadField.QueryGradient) + bytes(row * featureWidth);
     if (statePartials != 0) {
-      for (let p = 0; p < chunks; p++) {
-        const at = p * stride + row;
-        if (hasTable) addScaled(to, statePartials + bytes(at * width), 1, width);
-        if (featureWidth > 0) addScaled(query, queryPartials + bytes(at * featureWidth), 1, featureWidth);
-      }
+      for (let p = 0; p < chunks; p++) addScaled(to, statePartials + bytes((p * stride + row) * width), 1, width);
     }
+    if (queries == 0) continue;
+    const query = queries + bytes(row * featureWidth);
     for (let f = 0; f < projectionRows; f++) {
       addScaled(to, projection + bytes(f * width), load<f32>(query + bytes(f)), width);
     }
   }
 }
 
-/** Gradient of a range of the projection's rows: the queries' gradients times the states. */
+/** Gradient of a range of the projection's rows: the chunks' in their order, and the queries' gradients times the states. */
 export function projectionGradient(head: usize, chunk: i32): void {
   const width = size(head, HeadField.Width);
   const featureWidth = size(head, HeadField.FeatureWidth);
+  const projectionRows = size(head, HeadField.ProjectionRows);
   const rows = size(head, HeadField.Rows);
-  const last = lastRow(head, chunk, size(head, HeadField.ProjectionRows));
-  for (let f = firstRow(head, chunk); f < last; f++) {
-    const to = field(head, HeadField.ProjectionGradient) + bytes(f * width);
+  const partials = field(head, HeadField.ProjectionPartials);
+  const queries = field(head, HeadField.QueryGradient);
+  const first = firstRow(head, chunk);
+  const last = lastRow(head, chunk, projectionRows);
+  const to = field(head, HeadField.ProjectionGradient);
+  if (partials != 0) {
+    for (let p = 0, n = size(head, HeadField.Chunks); p < n; p++) {
+      addScaled(to + bytes(first * width), partials + bytes((p * projectionRows + first) * width), 1, (last - first) * width);
+    }
+  }
+  if (queries == 0) return;
+  for (let f = first; f < last; f++) {
     for (let row = 0; row < rows; row++) {
-      const slope = load<f32>(field(head, HeadField.QueryGradient) + bytes(row * featureWidth + f));
-      addScaled(to, field(head, HeadField.PackedStates) + bytes(row * width), slope, width);
+      const slope = load<f32>(queries + bytes(row * featureWidth + f));
+      addScaled(to + bytes(f * width), field(head, HeadField.PackedStates) + bytes(row * width), slope, width);
     }
   }
 }
 
-/** Gradients of the history weights and of None: the chunks' in their order, and those that come through the queries. */
+/** Gradients of the history weights and of None: the chunks' in their order, and those of listed items by the queries. */
 export function historyWeightGradients(head: usize): void {
   const planes = size(head, HeadField.Planes);
   const partials = field(head, HeadField.HistoryPartials);
@@ -296,9 +311,9 @@ export function historyWeightGradients(head: usize): void {
     if (none != 0) addTo(none, load<f32>(partial + bytes(planes)));
   }
   const textPlane = size(head, HeadField.TextPlane);
-  if (gradient == 0 || textPlane < 0) return;
-  const count = size(head, HeadField.Rows) * size(head, HeadField.FeatureWidth);
   const queries = field(head, HeadField.QueryGradient);
+  if (gradient == 0 || textPlane < 0 || queries == 0) return;
+  const count = size(head, HeadField.Rows) * size(head, HeadField.FeatureWidth);
   addTo(gradient + bytes(textPlane), dot(queries, field(head, HeadField.TextLast), count));
   addTo(gradient + bytes(textPlane + 1), dot(queries, field(head, HeadField.TextRecent), count));
 }

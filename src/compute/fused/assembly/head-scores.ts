@@ -4,12 +4,32 @@
  * contiguous. The structure's words are named in `head-layout.ts`.
  */
 import { HeadField, MASKED, TILE } from '../head-layout';
-import { addScaled, bytes, dot, exp1, field, fill, firstRow, float, lastRow, log64, size } from './head-arrays';
-import { exp4, fma, sum4, zero } from './simd';
+import { addScaled, bytes, dot, exp1, field, fill, firstRow, float, lastRow, log64, multiplyBy, size } from './head-arrays';
+import { startTile } from './head-history';
+import { multiplyStrided } from './matrix';
+import { exp4, fma, sum4, sums4, zero } from './simd';
 
 /**
- * Packs the states of a group of rows (those past the last row are zero) and makes what the item features are
- * multiplied by: `state projection' + w_last text_last + w_recent text_recent`. Chunk 0 also makes the attributes' scores.
+ * Item vectors of a range of items: id row plus features times projection. Made once for each version of the parameters,
+ * however many batches are scored by them.
+ */
+export function itemVectors(head: usize, chunk: i32): void {
+  const width = size(head, HeadField.Width);
+  const first = chunk * size(head, HeadField.ChunkItems);
+  const count = min(size(head, HeadField.Items) - first, size(head, HeadField.ChunkItems));
+  const skipped = bytes(first * width);
+  const table = field(head, HeadField.Table);
+  const features = field(head, HeadField.Features) + bytes(first * size(head, HeadField.FeatureWidth));
+  const step = bytes(width);
+  const start: usize = table == 0 ? 0 : table + skipped;
+  const to = field(head, HeadField.Vectors) + skipped;
+  const depth = size(head, HeadField.ProjectionRows);
+  multiplyStrided(to, step, features, bytes(size(head, HeadField.FeatureWidth)), 4, field(head, HeadField.Projection), step, count, depth, width, start, step);
+}
+
+/**
+ * Packs the states of a group of rows (those past the last row are zero). For listed items it makes what their features
+ * are multiplied by: `state projection' + w_last text_last + w_recent text_recent`. Chunk 0 also makes the attributes' scores.
  */
 export function pack(head: usize, chunk: i32): void {
   const rows = size(head, HeadField.Rows);
@@ -22,7 +42,6 @@ export function pack(head: usize, chunk: i32): void {
   const across = field(head, HeadField.StatesAcross);
   const panels = field(head, HeadField.StatePanels);
   const queries = field(head, HeadField.Queries);
-  const queriesAcross = field(head, HeadField.QueriesAcross);
   const projection = field(head, HeadField.Projection);
   const history = field(head, HeadField.History);
   const textPlane = size(head, HeadField.TextPlane);
@@ -32,10 +51,10 @@ export function pack(head: usize, chunk: i32): void {
     const query = queries + bytes(row * featureWidth);
     if (row >= rows) {
       fill(to, width, 0);
-      if (featureWidth > 0) fill(query, featureWidth, 0);
+      if (queries != 0) fill(query, featureWidth, 0);
     } else {
       memory.copy(to, states + bytes(row * width), bytes(width));
-      if (featureWidth > 0) {
+      if (queries != 0) {
         fill(query, featureWidth, 0);
         for (let f = 0; f < projectionRows; f++) store<f32>(query + bytes(f), dot(to, projection + bytes(f * width), width));
         if (textPlane >= 0) {
@@ -46,7 +65,6 @@ export function pack(head: usize, chunk: i32): void {
     }
     if (stride == 1) continue;
     packRow(to, row, width, across);
-    if (featureWidth > 0) packRow(query, row, featureWidth, queriesAcross);
     // Panels of 8 columns (the last may have 4), each with all rows one after the other.
     for (let k = 0; k < width; k += 8) {
       const columns = min(8, width - k);
@@ -81,90 +99,84 @@ function packRow(from: usize, row: i32, width: i32, panels: usize): void {
 }
 
 /**
- * Scores of a tile's items by all rows: item vectors times states plus item features times queries. A panel of 8 rows at
- * a time, which stays in the first-level cache with the tile's item vectors.
+ * Products of a tile's item vectors with all rows' states, a panel of 8 rows at a time, which stays in the first-level cache
+ * with the tile's item vectors.
  *
- * @param table - item vectors of the tile's first item; 0 for none.
- * @param features - item features of the tile's first item; 0 for none.
+ * @param bias - the tile's biases, which the sums begin with; 0: they begin with what is there.
  */
-function scoreProducts(head: usize, out: usize, count: i32, table: usize, features: usize): void {
+function scoreProducts(head: usize, out: usize, count: i32, vectors: usize, bias: usize): void {
   const stride = size(head, HeadField.Stride);
   const width = size(head, HeadField.Width);
-  const featureWidth = size(head, HeadField.FeatureWidth);
   const across = field(head, HeadField.StatesAcross);
-  const queriesAcross = field(head, HeadField.QueriesAcross);
   for (let row = 0; row < stride; row += 8) {
     const states = across + bytes(row * width);
-    const queries = queriesAcross + bytes(row * featureWidth);
     let item = 0;
     for (; item + 4 <= count; item += 4) {
-      const t = table == 0 ? <usize>0 : table + bytes(item * width);
-      const f = features == 0 ? <usize>0 : features + bytes(item * featureWidth);
-      score4(out + bytes(item * stride + row), bytes(stride), t, width, states, f, featureWidth, queries);
+      const b: usize = bias == 0 ? 0 : bias + bytes(item);
+      score4(out + bytes(item * stride + row), bytes(stride), vectors + bytes(item * width), width, states, b);
     }
     for (; item < count; item++) {
-      const t = table == 0 ? <usize>0 : table + bytes(item * width);
-      const f = features == 0 ? <usize>0 : features + bytes(item * featureWidth);
-      score1(out + bytes(item * stride + row), t, width, states, f, featureWidth, queries);
+      const b: usize = bias == 0 ? 0 : bias + bytes(item);
+      score1(out + bytes(item * stride + row), vectors + bytes(item * width), width, states, b);
     }
   }
 }
 
 /** 4 items by 8 rows. */
-function score4(z: usize, step: usize, table: usize, width: i32, states: usize, features: usize, featureWidth: i32, queries: usize): void {
+function score4(z: usize, step: usize, t0: usize, width: i32, states: usize, bias: usize): void {
+  const z1 = z + step, z2 = z1 + step, z3 = z2 + step;
   let c00 = zero(), c01 = zero(), c10 = zero(), c11 = zero(), c20 = zero(), c21 = zero(), c30 = zero(), c31 = zero();
-  for (let part = 0; part < 2; part++) {
-    let t0 = part == 0 ? table : features;
-    if (t0 == 0) continue;
-    let s = part == 0 ? states : queries;
-    const size = bytes(part == 0 ? width : featureWidth);
-    let t1 = t0 + size, t2 = t1 + size, t3 = t2 + size;
-    // One step a turn: V8 reorders a longer body and spills.
-    for (const end = t0 + size; t0 < end; t0 += 4) {
-      const a = v128.load(s), b = v128.load(s, 16);
-      s += 32;
-      let y = v128.load32_splat(t0);
-      c00 = fma(y, a, c00); c01 = fma(y, b, c01);
-      y = v128.load32_splat(t1);
-      t1 += 4;
-      c10 = fma(y, a, c10); c11 = fma(y, b, c11);
-      y = v128.load32_splat(t2);
-      t2 += 4;
-      c20 = fma(y, a, c20); c21 = fma(y, b, c21);
-      y = v128.load32_splat(t3);
-      t3 += 4;
-      c30 = fma(y, a, c30); c31 = fma(y, b, c31);
-    }
+  if (bias != 0) {
+    c00 = v128.load32_splat(bias); c01 = c00;
+    c10 = v128.load32_splat(bias, 4); c11 = c10;
+    c20 = v128.load32_splat(bias, 8); c21 = c20;
+    c30 = v128.load32_splat(bias, 12); c31 = c30;
+  } else {
+    c00 = v128.load(z); c01 = v128.load(z, 16);
+    c10 = v128.load(z1); c11 = v128.load(z1, 16);
+    c20 = v128.load(z2); c21 = v128.load(z2, 16);
+    c30 = v128.load(z3); c31 = v128.load(z3, 16);
+  }
+  const size = bytes(width);
+  let t1 = t0 + size, t2 = t1 + size, t3 = t2 + size;
+  // One step a turn: V8 reorders a longer body and spills.
+  for (const end = t0 + size; t0 < end; t0 += 4) {
+    const a = v128.load(states), b = v128.load(states, 16);
+    states += 32;
+    let y = v128.load32_splat(t0);
+    c00 = fma(y, a, c00); c01 = fma(y, b, c01);
+    y = v128.load32_splat(t1);
+    t1 += 4;
+    c10 = fma(y, a, c10); c11 = fma(y, b, c11);
+    y = v128.load32_splat(t2);
+    t2 += 4;
+    c20 = fma(y, a, c20); c21 = fma(y, b, c21);
+    y = v128.load32_splat(t3);
+    t3 += 4;
+    c30 = fma(y, a, c30); c31 = fma(y, b, c31);
   }
   v128.store(z, c00); v128.store(z, c01, 16);
-  z += step;
-  v128.store(z, c10); v128.store(z, c11, 16);
-  z += step;
-  v128.store(z, c20); v128.store(z, c21, 16);
-  z += step;
-  v128.store(z, c30); v128.store(z, c31, 16);
+  v128.store(z1, c10); v128.store(z1, c11, 16);
+  v128.store(z2, c20); v128.store(z2, c21, 16);
+  v128.store(z3, c30); v128.store(z3, c31, 16);
 }
 
 /** 1 item by 8 rows, for the one to three items that are left at the end. */
-function score1(z: usize, table: usize, width: i32, states: usize, features: usize, featureWidth: i32, queries: usize): void {
-  let c0 = zero(), c1 = zero();
-  for (let part = 0; part < 2; part++) {
-    let t = part == 0 ? table : features;
-    if (t == 0) continue;
-    let s = part == 0 ? states : queries;
-    for (const end = t + bytes(part == 0 ? width : featureWidth); t < end; t += 4) {
-      const y = v128.load32_splat(t);
-      c0 = fma(y, v128.load(s), c0);
-      c1 = fma(y, v128.load(s, 16), c1);
-      s += 32;
-    }
+function score1(z: usize, t: usize, width: i32, states: usize, bias: usize): void {
+  let c0 = bias == 0 ? v128.load(z) : v128.load32_splat(bias);
+  let c1 = bias == 0 ? v128.load(z, 16) : c0;
+  for (const end = t + bytes(width); t < end; t += 4) {
+    const y = v128.load32_splat(t);
+    c0 = fma(y, v128.load(states), c0);
+    c1 = fma(y, v128.load(states, 16), c1);
+    states += 32;
   }
   v128.store(z, c0);
   v128.store(z, c1, 16);
 }
 
 /** Dot products of 4 consecutive rows of a table `[·, inner]` with one vector. */
-@inline export function dots4(t0: usize, x: usize, inner: i32): v128 {
+@inline function dots4(t0: usize, x: usize, inner: i32): v128 {
   const size = bytes(inner);
   let t1 = t0 + size, t2 = t1 + size, t3 = t2 + size;
   let c0 = zero(), c1 = zero(), c2 = zero(), c3 = zero();
@@ -194,55 +206,33 @@ function dot1(t: usize, x: usize, inner: i32): f32 {
   return f32x4.extract_lane(sums4(c, c, c, c), 0);
 }
 
-/** The sums of four vectors, as one vector. */
-@inline function sums4(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab0 = i8x16.shuffle(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
-  const ab1 = i8x16.shuffle(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
-  const ab = f32x4.add(ab0, ab1);
-  const cd0 = i8x16.shuffle(c, d, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
-  const cd1 = i8x16.shuffle(c, d, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
-  const cd = f32x4.add(cd0, cd1);
-  const low = i8x16.shuffle(ab, cd, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
-  const high = i8x16.shuffle(ab, cd, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-  return f32x4.add(low, high);
-}
-
-/** Scores of a tile's items for the only row (stride 1): item vectors times one state. */
-function scoreTileOfOne(head: usize, out: usize, first: i32, last: i32): void {
+/** Products of a tile's item vectors with the only row's state (stride 1); `bias` as in {@link scoreProducts}. */
+function scoreProductsOfOne(head: usize, out: usize, count: i32, vectors: usize, bias: usize): void {
   const width = size(head, HeadField.Width);
-  const featureWidth = size(head, HeadField.FeatureWidth);
-  const table = field(head, HeadField.Table);
-  const features = field(head, HeadField.Features);
   const state = field(head, HeadField.PackedStates);
-  const query = field(head, HeadField.Queries);
-  let item = first;
-  for (; item + 4 <= last; item += 4) {
-    let z = zero();
-    if (table != 0) z = dots4(table + bytes(item * width), state, width);
-    if (features != 0) z = f32x4.add(z, dots4(features + bytes(item * featureWidth), query, featureWidth));
-    v128.store(out + bytes(item - first), z);
+  const start = bias == 0 ? out : bias;
+  let item = 0;
+  for (; item + 4 <= count; item += 4) {
+    const at = bytes(item);
+    v128.store(out + at, f32x4.add(v128.load(start + at), dots4(vectors + bytes(item * width), state, width)));
   }
-  for (; item < last; item++) {
-    let z: f32 = 0;
-    if (table != 0) z = dot1(table + bytes(item * width), state, width);
-    if (features != 0) z += dot1(features + bytes(item * featureWidth), query, featureWidth);
-    store<f32>(out + bytes(item - first), z);
+  for (; item < count; item++) {
+    const at = bytes(item);
+    store<f32>(out + at, load<f32>(start + at) + dot1(vectors + bytes(item * width), state, width));
   }
 }
 
-/** Raw scores of a tile's items by all rows: products, history features and masks, without bias and temperature. */
+/** Raw scores of a tile's items by all rows: biases, products, history features and masks, without temperature. */
 function scoreTile(head: usize, out: usize, first: i32, last: i32): void {
   const stride = size(head, HeadField.Stride);
-  const width = size(head, HeadField.Width);
-  const featureWidth = size(head, HeadField.FeatureWidth);
-  const table = field(head, HeadField.Table);
-  const features = field(head, HeadField.Features);
-  if (stride == 1) scoreTileOfOne(head, out, first, last);
-  else {
-    const t = table == 0 ? <usize>0 : table + bytes(first * width);
-    const f = features == 0 ? <usize>0 : features + bytes(first * featureWidth);
-    scoreProducts(head, out, last - first, t, f);
+  const vectors = field(head, HeadField.Vectors) + bytes(first * size(head, HeadField.Width));
+  let bias = field(head, HeadField.Bias) + bytes(first);
+  if (field(head, HeadField.PlaneRows) != 0) {
+    startTile(head, out, first, last - first);
+    bias = 0;
   }
+  if (stride == 1) scoreProductsOfOne(head, out, last - first, vectors, bias);
+  else scoreProducts(head, out, last - first, vectors, bias);
   if (size(head, HeadField.Slots) > 0) {
     const attributes = size(head, HeadField.Attributes);
     for (let attribute = 0; attribute < attributes; attribute++) {
@@ -252,11 +242,6 @@ function scoreTile(head: usize, out: usize, first: i32, last: i32): void {
         addScaled(out + bytes((item - first) * stride), field(head, HeadField.AttributeScores) + bytes(slot * stride), 1, stride);
       }
     }
-  }
-  const maxima = field(head, HeadField.TextMaxima);
-  if (maxima != 0) {
-    const weight = load<f32>(field(head, HeadField.History) + bytes(size(head, HeadField.TextPlane) + 2));
-    addScaled(out, maxima + bytes(first * stride), weight, (last - first) * stride);
   }
   const starts = field(head, HeadField.TileStarts);
   if (starts != 0) {
@@ -285,25 +270,23 @@ function scoreTile(head: usize, out: usize, first: i32, last: i32): void {
   return code < 0 ? -1 : load<i32>(load<usize>(tables + 4) + bytes(code));
 }
 
-/** Adds the bias, divides by the temperature, and joins the tile's statistics to the chunk's, for 4 rows at a time. */
+/** Divides by the temperature, and joins the tile's statistics to the chunk's, for 4 rows at a time. */
 function finishTile(head: usize, out: usize, first: i32, last: i32, stats: usize): void {
   const stride = size(head, HeadField.Stride);
   const step = bytes(stride);
-  const rate = f32x4.splat(float(head, HeadField.Rate));
-  const bias = field(head, HeadField.Bias) + bytes(first);
+  const count = last - first;
+  divide(head, out, count * stride);
   const wantsMass = size(head, HeadField.WantsMass) != 0;
   const expected = field(head, HeadField.Expected);
   const tiles = field(head, HeadField.TileStats);
-  const count = last - first;
   for (let row = 0; row < stride; row += 4) {
     const at = bytes(row);
     let top = v128.load(stats + at);
     const before = top;
     let z = out + at;
     for (let i = 0; i < count; i++) {
-      const score = f32x4.mul(f32x4.add(v128.load(z), v128.load32_splat(bias + bytes(i))), rate);
-      v128.store(z, score);
-      top = f32x4.max(top, score);
+      // A NaN that the faster maximum drops is found again in the mass.
+      top = wantsMass ? f32x4.pmax(top, v128.load(z)) : f32x4.max(top, v128.load(z));
       z += step;
     }
     v128.store(stats + at, top);
@@ -335,27 +318,22 @@ function finishTile(head: usize, out: usize, first: i32, last: i32, stats: usize
   }
 }
 
+/** Divides scores by the temperature. */
+function divide(head: usize, scores: usize, count: i32): void {
+  const rate = float(head, HeadField.Rate);
+  if (rate != 1) multiplyBy(scores, rate, count);
+}
+
 /** The same for the only row. Lanes are items; a tile that is not full ends with a scalar loop. */
 function finishTileOfOne(head: usize, out: usize, first: i32, last: i32, stats: usize): void {
-  const rate = float(head, HeadField.Rate);
-  const bias = field(head, HeadField.Bias) + bytes(first);
   const count = last - first;
   const whole = count & ~3;
+  divide(head, out, count);
   const before = load<f32>(stats);
   let tops = f32x4.splat(before);
-  const rates = f32x4.splat(rate);
-  for (let i = 0; i < whole; i += 4) {
-    const at = bytes(i);
-    const score = f32x4.mul(f32x4.add(v128.load(out + at), v128.load(bias + at)), rates);
-    v128.store(out + at, score);
-    tops = f32x4.max(tops, score);
-  }
+  for (let i = 0; i < whole; i += 4) tops = f32x4.max(tops, v128.load(out + bytes(i)));
   let top = max(max(f32x4.extract_lane(tops, 0), f32x4.extract_lane(tops, 1)), max(f32x4.extract_lane(tops, 2), f32x4.extract_lane(tops, 3)));
-  for (let i = whole; i < count; i++) {
-    const score = (load<f32>(out + bytes(i)) + load<f32>(bias + bytes(i))) * rate;
-    store<f32>(out + bytes(i), score);
-    top = max(top, score);
-  }
+  for (let i = whole; i < count; i++) top = max(top, load<f32>(out + bytes(i)));
   store<f32>(stats, top);
   if (size(head, HeadField.WantsMass) == 0) return;
   const reference = f32x4.splat(top);
@@ -414,17 +392,8 @@ function tileOfScores(head: usize, chunk: i32, item: i32): usize {
 export function scoresAgain(head: usize, chunk: i32, item: i32, end: i32): usize {
   const at = tileOfScores(head, chunk, item);
   if (item < size(head, HeadField.KeptItems)) return at;
-  const stride = size(head, HeadField.Stride);
-  const step = bytes(stride);
-  const rate = f32x4.splat(float(head, HeadField.Rate));
   scoreTile(head, at, item, end);
-  for (let i = item; i < end; i++) {
-    const bias = v128.load32_splat(field(head, HeadField.Bias) + bytes(i));
-    const z = at + bytes((i - item) * stride);
-    for (let row: usize = 0; row < step; row += 16) {
-      v128.store(z + row, f32x4.mul(f32x4.add(v128.load(z + row), bias), rate));
-    }
-  }
+  divide(head, at, (end - item) * size(head, HeadField.Stride));
   return at;
 }
 

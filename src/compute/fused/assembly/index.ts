@@ -7,9 +7,9 @@ import { OptimiserOp } from '../optimiser-layout';
 import { TowerOp } from '../tower-layout';
 import { probabilities, sample, topK } from './head-draws';
 import { historyWeightGradients, joinStates, projectionGradient, scoreGradients } from './head-gradients';
-import { cosines, historyText, textMax } from './head-history';
+import { cosines, historyText, textPlanes } from './head-history';
 import { listGradientsByItem, listGradientsByRow, listScores } from './head-lists';
-import { finish, pack, score } from './head-scores';
+import { finish, itemVectors, pack, score } from './head-scores';
 import { sumSquares, update } from './optimiser';
 import { towerForward } from './tower';
 import { towerBackward } from './tower-gradients';
@@ -65,8 +65,10 @@ export function run(op: i32, args: usize, chunk: i32): void {
       return historyText(args, chunk);
     case HeadOp.Cosines:
       return cosines(args, chunk);
-    case HeadOp.TextMax:
-      return textMax(args, chunk);
+    case HeadOp.TextPlanes:
+      return textPlanes(args, chunk);
+    case HeadOp.ItemVectors:
+      return itemVectors(args, chunk);
     case HeadOp.Value:
       return value(args, chunk);
     case HeadOp.ValueGradientsByRow:

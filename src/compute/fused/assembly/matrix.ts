@@ -1,4 +1,4 @@
-import { fma, zero } from './simd';
+import { fma, pairHigh, pairLow, unpackHigh, unpackLow, zero } from './simd';
 
 /*
  * Dense products of row-major float32 matrices. Pointers and strides are in bytes, sizes in elements.
@@ -349,17 +349,17 @@ export function transpose(t: usize, tStride: usize, w: usize, wStride: usize, ro
   const r1 = v128.load(w1);
   const r2 = v128.load(w2);
   const r3 = v128.load(w2 + wStride);
-  const a = i8x16.shuffle(r0, r1, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-  const b = i8x16.shuffle(r0, r1, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-  const c = i8x16.shuffle(r2, r3, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
-  const d = i8x16.shuffle(r2, r3, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
-  v128.store(t, i8x16.shuffle(a, c, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23));
+  const low01 = unpackLow(r0, r1);
+  const high01 = unpackHigh(r0, r1);
+  const low23 = unpackLow(r2, r3);
+  const high23 = unpackHigh(r2, r3);
+  v128.store(t, pairLow(low01, low23));
   t += tStride;
-  v128.store(t, i8x16.shuffle(a, c, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+  v128.store(t, pairHigh(low01, low23));
   t += tStride;
-  v128.store(t, i8x16.shuffle(b, d, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23));
+  v128.store(t, pairLow(high01, high23));
   t += tStride;
-  v128.store(t, i8x16.shuffle(b, d, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+  v128.store(t, pairHigh(high01, high23));
 }
 
 /** `count` floats `stride` bytes apart, side by side to `t`. */

@@ -46,6 +46,33 @@
   return f32x4.extract_lane(f32x4.add(pairs, swapNeighbours(pairs)), 0);
 }
 
+/** Lanes 0 and 1 of two vectors, taking turns. */
+@inline export function unpackLow(a: v128, b: v128): v128 {
+  return i8x16.shuffle(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+}
+
+/** Lanes 2 and 3 of two vectors, taking turns. */
+@inline export function unpackHigh(a: v128, b: v128): v128 {
+  return i8x16.shuffle(a, b, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+}
+
+/** Lanes 0 and 1 of one vector, then of the other. */
+@inline export function pairLow(a: v128, b: v128): v128 {
+  return i8x16.shuffle(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+}
+
+/** Lanes 2 and 3 of one vector, then of the other. */
+@inline export function pairHigh(a: v128, b: v128): v128 {
+  return i8x16.shuffle(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+
+/** The sums of four vectors, as one vector, in the order of {@link sum4}. */
+@inline export function sums4(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(unpackLow(a, b), unpackHigh(a, b));
+  const cd = f32x4.add(unpackLow(c, d), unpackHigh(c, d));
+  return f32x4.add(pairLow(ab, cd), pairHigh(ab, cd));
+}
+
 /** The largest of the four lanes; which number it is when a lane is NaN is open. */
 @inline export function max4(v: v128): f32 {
   const pairs = f32x4.pmax(v, swapHalves(v));
