@@ -60,7 +60,7 @@ export const CASES = {
   'top10-18297': { kind: 'top10', items: 18_297, contestants: withoutTfjs },
   'top10-100000': { kind: 'top10', items: 100_000, contestants: withoutTfjs },
   'ppo-coat': { kind: 'ppo', world: 'coat', epochs: 10, contestants: alone },
-  'ppo-industry': { kind: 'ppo', world: 'industrial', epochs: 4, contestants: alone },
+  'ppo-industry': { kind: 'ppo', world: 'industrial', epochs: 20, contestants: alone },
 } as const satisfies Record<string, BenchCase>;
 
 export type CaseName = keyof typeof CASES;

@@ -4,7 +4,7 @@ import type { Engine } from './engine.js';
 import type { EngineBuffers } from './engine-buffers.js';
 import type { EngineStore } from './engine-store.js';
 import type { FeatureMatrix } from './feature-matrix.js';
-import { HeadField, HeadOp, TILE } from './head-layout.js';
+import { GROUP, HeadField, HeadOp, TILE } from './head-layout.js';
 import { HeadStruct } from './head-struct.js';
 import { type Asked, HistoryInputs, type HistorySource } from './history-inputs.js';
 import type { ItemVectors } from './item-vectors.js';
@@ -168,7 +168,7 @@ export class HeadCall {
     struct.setAll([
       [HeadField.Scores, this.#reserve('scores', kept * stride * 4)],
       [HeadField.KeptItems, kept],
-      [HeadField.Scratch, this.#reserve('scratch', 2 * chunks * TILE * stride * 4)],
+      [HeadField.Scratch, this.#reserve('scratch', chunks * (TILE + GROUP) * stride * 4)],
       [HeadField.Expected, expected],
       [HeadField.WantsMass, mass ? 1 : 0],
       [HeadField.ChunkStats, this.#reserve('chunkStats', chunks * CHUNK_STATS * stride * 4)],
@@ -357,12 +357,12 @@ export class HeadCall {
     this.#struct.set(HeadField.Coefficients, at);
   }
 
-  /** Room for the chunks' gradients of the projection and for a tile's gradients by the item vectors; 0 where it has none. */
+  /** Room for the chunks' gradients of the projection and for a group's gradients by the item vectors; 0 where it has none. */
   #projectionPartials(chunks: number, width: number): number {
     const struct = this.#struct;
     const rows = struct.get(HeadField.ProjectionRows);
     if (rows === 0 || this.#gradientOf('projection') === 0) return 0;
-    struct.set(HeadField.VectorGradients, this.#reserve('vectorGradients', chunks * TILE * width * 4));
+    struct.set(HeadField.VectorGradients, this.#reserve('vectorGradients', chunks * GROUP * width * 4));
     return this.#reserve('projectionPartials', chunks * rows * width * 4);
   }
 

@@ -97,7 +97,7 @@ export enum HeadField {
   KeptItems,
   /** Scores of the critic `[A, stride]` whose expectation is asked; 0 for none. */
   Expected,
-  /** A scratch of two tiles for each chunk, `[chunks, 2, TILE, stride]`: scores that are not kept, and their gradients. */
+  /** A scratch for each chunk, `[chunks, TILE + GROUP, stride]`: scores that are not kept, and gradients of a group of tiles. */
   Scratch,
   /** 1 when the sums of exponentials are wanted, 0 for the maximum alone. */
   WantsMass,
@@ -208,7 +208,7 @@ export enum HeadField {
   NewCosines,
   /** Weight of an item relative to the next newer one, float. */
   Decay,
-  /** A tile's gradients by item vectors for each chunk, `[chunks, TILE, D]`, where they also go through the projection. */
+  /** A group's gradients by item vectors for each chunk, `[chunks, GROUP, D]`, where they also go through the projection. */
   VectorGradients,
   /** Chunks' gradients of the projection `[chunks, ProjectionRows, D]`; 0 for none. */
   ProjectionPartials,
@@ -276,5 +276,7 @@ export enum ValueField {
 
 /** Items of a tile: its scores for 128 rows are 16 kB. */
 export const TILE = 32;
+/** Items of a group of tiles: what is read better in longer pieces, as a history's text planes, is read for all of them in one go. */
+export const GROUP = 128;
 /** What stands for the score of a masked item: exp of it is 0, 0 times it is 0, and no usable temperature makes it infinite. */
 export const MASKED = -1e20;

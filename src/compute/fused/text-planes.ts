@@ -90,14 +90,14 @@ export class TextPlanes {
       const length = batch.lengths[row] as number;
       if (length === 0) continue;
       const end = row * batch.length + length;
-      const items = batch.items.subarray(end - Math.min(this.#recent, length), end);
-      const hashBefore = hashOf(items.subarray(0, -1));
-      const hash = nextHash(hashBefore, items[items.length - 1] as number);
-      let kept = this.#find(hash, items);
+      const first = end - Math.min(this.#recent, length);
+      const hashBefore = hashOf(batch.items, first, end - 1);
+      const hash = nextHash(hashBefore, batch.items[end - 1] as number);
+      let kept = this.#find(hash, batch.items, first, end);
       if (kept === undefined) {
         // Once the oldest item drops out, the history before is no longer this one without its newest.
-        const parent = length > this.#recent ? undefined : this.#find(hashBefore, items.subarray(0, -1));
-        kept = { items: items.slice(), pointer: this.#take(), call: this.#call };
+        const parent = length > this.#recent ? undefined : this.#find(hashBefore, batch.items, first, end - 1);
+        kept = { items: batch.items.slice(first, end), pointer: this.#take(), call: this.#call };
         const displaced = this.#kept.get(hash);
         if (displaced !== undefined) this.#displaced.push(displaced.pointer);
         this.#kept.set(hash, kept);
@@ -119,9 +119,10 @@ export class TextPlanes {
     this.#buffers.dispose();
   }
 
-  #find(hash: number, items: Int32Array): Kept | undefined {
+  /** Of the history of items `first` to `end - 1`. */
+  #find(hash: number, items: Int32Array, first: number, end: number): Kept | undefined {
     const kept = this.#kept.get(hash);
-    if (kept === undefined || !isSame(kept.items, items)) return undefined;
+    if (kept === undefined || !isSame(kept.items, items, first, end)) return undefined;
     if (kept.call !== this.#call) {
       kept.call = this.#call;
       this.#kept.delete(hash);
@@ -203,14 +204,14 @@ function nextHash(hash: number, item: number): number {
   return mixed ^ (mixed >>> 15);
 }
 
-function hashOf(items: Int32Array): number {
+function hashOf(items: Int32Array, first: number, end: number): number {
   let hash = BASIS;
-  for (let i = 0; i < items.length; i++) hash = nextHash(hash, items[i] as number);
+  for (let i = first; i < end; i++) hash = nextHash(hash, items[i] as number);
   return hash;
 }
 
-function isSame(a: Int32Array, b: Int32Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+function isSame(kept: Int32Array, items: Int32Array, first: number, end: number): boolean {
+  if (kept.length !== end - first) return false;
+  for (let i = first; i < end; i++) if (kept[i - first] !== items[i]) return false;
   return true;
 }

@@ -2,12 +2,12 @@
  * Gradients of the scores of all items, a tile at a time: no array of the size of the catalogue is made. The structure's
  * words are named in `head-layout.ts`.
  */
-import { HeadField, TILE } from '../head-layout';
+import { GROUP, HeadField, TILE } from '../head-layout';
 import { addScaled, addTo, bytes, dot, field, fill, firstRow, lastRow, size } from './head-arrays';
 import { textGradients } from './head-history';
 import { scoresAgain, slotOf } from './head-scores';
 import { multiplyTransposedLeft } from './matrix';
-import { exp4, fma, lane0, lane1, lane2, lane3, sum4, zero } from './simd';
+import { exp4, fma, sum4, zero } from './simd';
 
 /**
  * Gradients of a range of items. With z a score over the temperature, p its probability, q the critic's score and c the
@@ -20,7 +20,8 @@ export function scoreGradients(head: usize, chunk: i32): void {
   const width = size(head, HeadField.Width);
   const first = chunk * size(head, HeadField.ChunkItems);
   const last = min(size(head, HeadField.Items), first + size(head, HeadField.ChunkItems));
-  const g = field(head, HeadField.Scratch) + bytes((2 * chunk + 1) * TILE * stride);
+  const scratch = field(head, HeadField.Scratch) + bytes((chunk * (TILE + GROUP) + TILE) * stride);
+  const hasPlanes = field(head, HeadField.PlaneRows) != 0;
   const statePartial = field(head, HeadField.StatePartials) + bytes(chunk * stride * width);
   const historyPartial = field(head, HeadField.HistoryPartials) + bytes(chunk * (size(head, HeadField.Planes) + 1));
   const vectors = field(head, HeadField.Vectors);
@@ -30,37 +31,44 @@ export function scoreGradients(head: usize, chunk: i32): void {
   const projectionPartials = field(head, HeadField.ProjectionPartials);
   const projectionRows = size(head, HeadField.ProjectionRows);
   const projectionPartial = projectionPartials + bytes(chunk * projectionRows * width);
-  const vectorGradient = field(head, HeadField.VectorGradients) + bytes(chunk * TILE * width);
+  const vectorGradients = field(head, HeadField.VectorGradients) + bytes(chunk * GROUP * width);
+  const wantsHistory = field(head, HeadField.HistoryGradient) != 0;
   fill(statePartial, stride * width, 0);
   if (projectionPartials != 0) fill(projectionPartial, projectionRows * width, 0);
-  for (let item = first; item < last; item += TILE) {
-    const count = min(TILE, last - item);
-    fillGradients(head, g, scoresAgain(head, chunk, item, item + count), item, count);
-    if (biasGradient != 0) {
-      for (let i = 0; i < count; i++) addTo(biasGradient + bytes(item + i), sumOf(g + bytes(i * stride), stride));
+  for (let start = first; start < last; start += GROUP) {
+    const end = min(last, start + GROUP);
+    if (projectionPartials != 0) fill(vectorGradients, (end - start) * width, 0);
+    for (let item = start; item < end; item += TILE) {
+      const count = min(TILE, end - item);
+      // A group's gradients are kept together only where something reads them together.
+      const g = hasPlanes ? scratch + bytes((item - start) * stride) : scratch;
+      fillGradients(head, g, scoresAgain(head, chunk, item, item + count), item, count);
+      if (biasGradient != 0) {
+        for (let i = 0; i < count; i++) addTo(biasGradient + bytes(item + i), sumOf(g + bytes(i * stride), stride));
+      }
+      if (wantsHistory) historyGradients(head, g, item, count, historyPartial);
+      if (projectionPartials != 0) tableGradients(g, panels, vectorGradients + bytes((item - start) * width), count, stride, width);
+      else if (tableGradient != 0) tableGradients(g, panels, tableGradient + bytes(item * width), count, stride, width);
+      multiplyTransposedLeft(statePartial, bytes(width), g, bytes(stride), vectors + bytes(item * width), bytes(width), count, stride, width, true);
     }
-    if (field(head, HeadField.HistoryGradient) != 0) historyGradients(head, g, item, count, historyPartial);
+    if (wantsHistory && hasPlanes) textGradients(head, scratch, start, end, historyPartial);
     if (projectionPartials != 0) {
-      fill(vectorGradient, count * width, 0);
-      tableGradients(g, panels, vectorGradient, count, stride, width);
-      addProjection(head, projectionPartial, item, vectorGradient, count);
-      if (tableGradient != 0) addScaled(tableGradient + bytes(item * width), vectorGradient, 1, count * width);
-    } else if (tableGradient != 0) tableGradients(g, panels, tableGradient + bytes(item * width), count, stride, width);
-    if (tableGradient != 0) {
-      const flags = field(head, HeadField.TableFlags);
-      for (let i = item; i < item + count; i++) store<u8>(flags + i, load<u8>(flags + i) | 1);
+      addProjection(head, projectionPartial, start, vectorGradients, end - start);
+      if (tableGradient != 0) addScaled(tableGradient + bytes(start * width), vectorGradients, 1, (end - start) * width);
     }
-    stateGradients(g, vectors + bytes(item * width), statePartial, count, stride, width);
   }
+  if (tableGradient == 0) return;
+  const flags = field(head, HeadField.TableFlags);
+  for (let item = first; item < last; item++) store<u8>(flags + item, load<u8>(flags + item) | 1);
 }
 
-/** Adds to a gradient of the projection: a tile's features, transposed, times its gradients by the item vectors. */
-function addProjection(head: usize, to: usize, item: i32, vectorGradient: usize, count: i32): void {
+/** Adds to a gradient of the projection: some items' features, transposed, times their gradients by the item vectors. */
+function addProjection(head: usize, to: usize, item: i32, vectorGradients: usize, count: i32): void {
   const step = bytes(size(head, HeadField.Width));
   const featureStep = bytes(size(head, HeadField.FeatureWidth));
   const features = field(head, HeadField.Features) + <usize>item * featureStep;
   const rows = size(head, HeadField.ProjectionRows);
-  multiplyTransposedLeft(to, step, features, featureStep, vectorGradient, step, count, rows, size(head, HeadField.Width), true);
+  multiplyTransposedLeft(to, step, features, featureStep, vectorGradients, step, count, rows, size(head, HeadField.Width), true);
 }
 
 function fillGradients(head: usize, g: usize, scores: usize, item: i32, count: i32): void {
@@ -108,7 +116,7 @@ function fillGradients(head: usize, g: usize, scores: usize, item: i32, count: i
   return sum4(sum);
 }
 
-/** Gradients by the weights of the history features. */
+/** Gradients by the weights of repeats and attributes. */
 function historyGradients(head: usize, g: usize, item: i32, count: i32, partial: usize): void {
   const stride = size(head, HeadField.Stride);
   const starts = field(head, HeadField.TileStarts);
@@ -136,7 +144,6 @@ function historyGradients(head: usize, g: usize, item: i32, count: i32, partial:
       addTo(at + 4, byRecent);
     }
   }
-  if (field(head, HeadField.PlaneRows) != 0) textGradients(head, g, item, count, partial);
 }
 
 /**
@@ -199,55 +206,6 @@ function tableGradient4(g: usize, states: usize, out: usize, stride: i32, step: 
     states += step;
   }
   v128.store(out, sum);
-}
-
-/** Adds g' times a tile's item vectors to the chunk's gradients by the states, `[stride, width]`. */
-function stateGradients(g: usize, vectors: usize, out: usize, count: i32, stride: i32, width: i32): void {
-  const step = bytes(width);
-  const across = bytes(stride);
-  for (let row = 0; row < stride; row += 4) {
-    let k = 0;
-    for (; k + 8 <= width; k += 8) {
-      const to = out + bytes(row * width + k);
-      let c00 = v128.load(to), c01 = v128.load(to, 16);
-      let c10 = v128.load(to + step), c11 = v128.load(to + step, 16);
-      let c20 = v128.load(to + 2 * step), c21 = v128.load(to + 2 * step, 16);
-      let c30 = v128.load(to + 3 * step), c31 = v128.load(to + 3 * step, 16);
-      let x = g + bytes(row), t = vectors + bytes(k);
-      for (let i = 0; i < count; i++) {
-        const y = v128.load(x), a = v128.load(t), b = v128.load(t, 16);
-        x += across;
-        t += step;
-        let z = lane0(y);
-        c00 = fma(z, a, c00); c01 = fma(z, b, c01);
-        z = lane1(y); c10 = fma(z, a, c10); c11 = fma(z, b, c11);
-        z = lane2(y); c20 = fma(z, a, c20); c21 = fma(z, b, c21);
-        z = lane3(y); c30 = fma(z, a, c30); c31 = fma(z, b, c31);
-      }
-      v128.store(to, c00); v128.store(to, c01, 16);
-      v128.store(to + step, c10); v128.store(to + step, c11, 16);
-      v128.store(to + 2 * step, c20); v128.store(to + 2 * step, c21, 16);
-      v128.store(to + 3 * step, c30); v128.store(to + 3 * step, c31, 16);
-    }
-    if (k < width) {
-      const to = out + bytes(row * width + k);
-      let c0 = v128.load(to), c1 = v128.load(to + step), c2 = v128.load(to + 2 * step), c3 = v128.load(to + 3 * step);
-      let x = g + bytes(row), t = vectors + bytes(k);
-      for (let i = 0; i < count; i++) {
-        const y = v128.load(x), a = v128.load(t);
-        x += across;
-        t += step;
-        c0 = fma(lane0(y), a, c0);
-        c1 = fma(lane1(y), a, c1);
-        c2 = fma(lane2(y), a, c2);
-        c3 = fma(lane3(y), a, c3);
-      }
-      v128.store(to, c0);
-      v128.store(to + step, c1);
-      v128.store(to + 2 * step, c2);
-      v128.store(to + 3 * step, c3);
-    }
-  }
 }
 
 /** Adds the chunks' gradients by the states, in their order, and those of listed items, which come by the queries through the projection. */

@@ -155,36 +155,40 @@ const PLANE: usize = 4 * TILE;
 }
 
 /** Begins a tile's scores with the biases and what the text planes add to them. */
-export function startTile(head: usize, out: usize, item: i32, count: i32): void {
+export function startTile(head: usize, out: usize, first: i32, last: i32): void {
   const stride = size(head, HeadField.Stride);
-  const step = bytes(stride);
   const weights = field(head, HeadField.History) + bytes(size(head, HeadField.TextPlane));
   const w0 = v128.load32_splat(weights), w1 = v128.load32_splat(weights + 4), w2 = v128.load32_splat(weights + 8);
   const rows = field(head, HeadField.PlaneRows);
-  const offset = planesOffset(item);
-  const bias = field(head, HeadField.Bias) + bytes(item);
+  const biases = field(head, HeadField.Bias);
   if (stride == 1) {
-    const p = <usize>load<u32>(rows) + offset;
-    // Up to three numbers past the last item: memory is given out in larger pieces.
-    for (let i = 0; i < count; i += 4) v128.store(out + bytes(i), weighed(p + bytes(i), v128.load(bias + bytes(i)), w0, w1, w2));
+    const planes = <usize>load<u32>(rows);
+    for (let item = first; item < last; item += 4) {
+      const p = planes + planesOffset(item) + bytes(item & (TILE - 1));
+      // Up to three numbers past the last item: memory is given out in larger pieces.
+      v128.store(out + bytes(item - first), weighed(p, v128.load(biases + bytes(item)), w0, w1, w2));
+    }
     return;
   }
+  const step = bytes(stride);
   for (let row = 0; row < stride; row += 4) {
-    let p0 = <usize>load<u32>(rows + bytes(row)) + offset, p1 = <usize>load<u32>(rows + bytes(row + 1)) + offset;
-    let p2 = <usize>load<u32>(rows + bytes(row + 2)) + offset, p3 = <usize>load<u32>(rows + bytes(row + 3)) + offset;
+    const p0 = <usize>load<u32>(rows + bytes(row)), p1 = <usize>load<u32>(rows + bytes(row + 1));
+    const p2 = <usize>load<u32>(rows + bytes(row + 2)), p3 = <usize>load<u32>(rows + bytes(row + 3));
     let to = out + bytes(row);
-    for (let i = 0; i < count; i += 4) {
-      const b = v128.load(bias + bytes(i));
-      const r0 = weighed(p0, b, w0, w1, w2), r1 = weighed(p1, b, w0, w1, w2);
-      const r2 = weighed(p2, b, w0, w1, w2), r3 = weighed(p3, b, w0, w1, w2);
-      p0 += 16; p1 += 16; p2 += 16; p3 += 16;
+    for (let item = first; item < last; item += 4) {
+      const at = planesOffset(item) + bytes(item & (TILE - 1));
+      const b = v128.load(biases + bytes(item));
+      const r0 = weighed(p0 + at, b, w0, w1, w2), r1 = weighed(p1 + at, b, w0, w1, w2);
+      const r2 = weighed(p2 + at, b, w0, w1, w2), r3 = weighed(p3 + at, b, w0, w1, w2);
       const low01 = unpackLow(r0, r1), low23 = unpackLow(r2, r3), high01 = unpackHigh(r0, r1), high23 = unpackHigh(r2, r3);
-      const left = count - i;
       v128.store(to, pairLow(low01, low23));
-      if (left > 1) v128.store(to + step, pairHigh(low01, low23));
-      if (left > 2) v128.store(to + 2 * step, pairLow(high01, high23));
-      if (left > 3) v128.store(to + 3 * step, pairHigh(high01, high23));
-      to += 4 * step;
+      to += step;
+      if (item + 1 < last) v128.store(to, pairHigh(low01, low23));
+      to += step;
+      if (item + 2 < last) v128.store(to, pairLow(high01, high23));
+      to += step;
+      if (item + 3 < last) v128.store(to, pairHigh(high01, high23));
+      to += step;
     }
   }
 }
@@ -194,40 +198,45 @@ export function startTile(head: usize, out: usize, item: i32, count: i32): void 
   return fma(w2, v128.load(planes, 2 * PLANE), fma(w1, v128.load(planes, PLANE), fma(w0, v128.load(planes), bias)));
 }
 
-/** Adds to the gradients of the weights of the three text planes what a tile's gradients by its scores are worth. */
-export function textGradients(head: usize, g: usize, item: i32, count: i32, partial: usize): void {
+/** Adds to the gradients of the weights of the three text planes what the gradients by some tiles' scores are worth. */
+export function textGradients(head: usize, g: usize, first: i32, last: i32, partial: usize): void {
   const stride = size(head, HeadField.Stride);
   const step = bytes(stride);
   const rows = field(head, HeadField.PlaneRows);
-  const offset = planesOffset(item);
+  // Tiles are full up to a multiple of 4 items: what is past the last one counts for nothing.
+  for (let item = last; (item & 3) != 0; item++) fill(g + bytes((item - first) * stride), stride, 0);
   let s0 = zero(), s1 = zero(), s2 = zero();
   for (let row = 0; row < stride; row += 4) {
-    let p0 = <usize>load<u32>(rows + bytes(row)) + offset, p1 = <usize>load<u32>(rows + bytes(row + 1)) + offset;
-    let p2 = <usize>load<u32>(rows + bytes(row + 2)) + offset, p3 = <usize>load<u32>(rows + bytes(row + 3)) + offset;
+    const p0 = <usize>load<u32>(rows + bytes(row)), p1 = <usize>load<u32>(rows + bytes(row + 1));
+    const p2 = <usize>load<u32>(rows + bytes(row + 2)), p3 = <usize>load<u32>(rows + bytes(row + 3));
     let from = g + bytes(row);
-    for (let i = 0; i < count; i += 4) {
-      const left = count - i;
-      const i0 = v128.load(from), i1 = left > 1 ? v128.load(from + step) : zero();
-      const i2 = left > 2 ? v128.load(from + 2 * step) : zero(), i3 = left > 3 ? v128.load(from + 3 * step) : zero();
-      from += 4 * step;
+    for (let item = first; item < last; item += 4) {
+      const at = planesOffset(item) + bytes(item & (TILE - 1));
+      const i0 = v128.load(from);
+      from += step;
+      const i1 = v128.load(from);
+      from += step;
+      const i2 = v128.load(from);
+      from += step;
+      const i3 = v128.load(from);
+      from += step;
       const low01 = unpackLow(i0, i1), low23 = unpackLow(i2, i3), high01 = unpackHigh(i0, i1), high23 = unpackHigh(i2, i3);
       let slope = pairLow(low01, low23);
-      s0 = fma(slope, v128.load(p0), s0);
-      s1 = fma(slope, v128.load(p0, PLANE), s1);
-      s2 = fma(slope, v128.load(p0, 2 * PLANE), s2);
+      s0 = fma(slope, v128.load(p0 + at), s0);
+      s1 = fma(slope, v128.load(p0 + at, PLANE), s1);
+      s2 = fma(slope, v128.load(p0 + at, 2 * PLANE), s2);
       slope = pairHigh(low01, low23);
-      s0 = fma(slope, v128.load(p1), s0);
-      s1 = fma(slope, v128.load(p1, PLANE), s1);
-      s2 = fma(slope, v128.load(p1, 2 * PLANE), s2);
+      s0 = fma(slope, v128.load(p1 + at), s0);
+      s1 = fma(slope, v128.load(p1 + at, PLANE), s1);
+      s2 = fma(slope, v128.load(p1 + at, 2 * PLANE), s2);
       slope = pairLow(high01, high23);
-      s0 = fma(slope, v128.load(p2), s0);
-      s1 = fma(slope, v128.load(p2, PLANE), s1);
-      s2 = fma(slope, v128.load(p2, 2 * PLANE), s2);
+      s0 = fma(slope, v128.load(p2 + at), s0);
+      s1 = fma(slope, v128.load(p2 + at, PLANE), s1);
+      s2 = fma(slope, v128.load(p2 + at, 2 * PLANE), s2);
       slope = pairHigh(high01, high23);
-      s0 = fma(slope, v128.load(p3), s0);
-      s1 = fma(slope, v128.load(p3, PLANE), s1);
-      s2 = fma(slope, v128.load(p3, 2 * PLANE), s2);
-      p0 += 16; p1 += 16; p2 += 16; p3 += 16;
+      s0 = fma(slope, v128.load(p3 + at), s0);
+      s1 = fma(slope, v128.load(p3 + at, PLANE), s1);
+      s2 = fma(slope, v128.load(p3 + at, 2 * PLANE), s2);
     }
   }
   const to = partial + bytes(size(head, HeadField.TextPlane));

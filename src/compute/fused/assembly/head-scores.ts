@@ -3,7 +3,7 @@
  * needs no sum across lanes, a history's attribute is one vector to add, and both gradients are products of what is
  * contiguous. The structure's words are named in `head-layout.ts`.
  */
-import { HeadField, MASKED, TILE } from '../head-layout';
+import { GROUP, HeadField, MASKED, TILE } from '../head-layout';
 import { addScaled, bytes, dot, exp1, field, fill, firstRow, float, lastRow, log64, multiplyBy, size } from './head-arrays';
 import { startTile } from './head-history';
 import { multiplyStrided } from './matrix';
@@ -228,7 +228,7 @@ function scoreTile(head: usize, out: usize, first: i32, last: i32): void {
   const vectors = field(head, HeadField.Vectors) + bytes(first * size(head, HeadField.Width));
   let bias = field(head, HeadField.Bias) + bytes(first);
   if (field(head, HeadField.PlaneRows) != 0) {
-    startTile(head, out, first, last - first);
+    startTile(head, out, first, last);
     bias = 0;
   }
   if (stride == 1) scoreProductsOfOne(head, out, last - first, vectors, bias);
@@ -385,7 +385,7 @@ export function score(head: usize, chunk: i32): void {
 function tileOfScores(head: usize, chunk: i32, item: i32): usize {
   const stride = size(head, HeadField.Stride);
   if (item < size(head, HeadField.KeptItems)) return field(head, HeadField.Scores) + bytes(item * stride);
-  return field(head, HeadField.Scratch) + bytes(2 * chunk * TILE * stride);
+  return field(head, HeadField.Scratch) + bytes(chunk * (TILE + GROUP) * stride);
 }
 
 /** The scores of a tile once more, where they were not kept; gives where they are. */
