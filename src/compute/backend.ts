@@ -309,6 +309,9 @@ function isHalfPrecision(name: string): boolean {
 
 async function loadWasm({ wasmPaths }: CheckedOptions): Promise<void> {
   const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
+  // In pages under cross-origin isolation tfjs would start eight workers of its own, and wait for ever where a
+  // Content-Security-Policy forbids them. The engine has threads; what tfjs computes has the same bits everywhere.
+  tf.env().set('WASM_HAS_MULTITHREAD_SUPPORT', false);
   if (wasmPaths === undefined || JSON.stringify(wasmPaths) === JSON.stringify(toldWasmPaths)) return;
   try {
     setWasmPaths(typeof wasmPaths === 'string' && !wasmPaths.endsWith('/') ? `${wasmPaths}/` : wasmPaths);

@@ -9,6 +9,7 @@ import { gzipSync } from 'node:zlib';
 import { type BuildOptions, build } from 'esbuild';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type FusedInput, type FusedOutcome, runFusedProgram } from '../fixtures/browser/fused-program.js';
 import type { Attempt } from '../fixtures/browser/page.js';
 import { type Length, type Outcome, runProgram } from '../fixtures/browser/program.js';
 
@@ -55,16 +56,31 @@ const TYPES: Readonly<Record<string, string>> = { '.wasm': 'application/wasm', '
 const PAGE =
   '<!doctype html><title>ialp</title><link rel="icon" href="data:,"><script type="module" src="page.js"></script>';
 
+/** What makes a page cross-origin isolated, so that its threads may share memory. */
+const ISOLATED = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
+/** Workers from files of this server only, none from a Blob. */
+const STRICT = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; img-src data:";
+const HEADERS = {
+  plain: {},
+  beside: {},
+  spa: {},
+  isolated: ISOLATED,
+  strict: { ...ISOLATED, 'content-security-policy': STRICT },
+} as const;
+type Folder = keyof typeof HEADERS;
+
 /**
- * Serves the page thrice: in `/plain/` without the `.wasm` files, in `/beside/` with them, and in `/spa/`, where every
- * unknown address gives the page, as many development servers do. `/wasm/` has the files alone.
+ * Serves the page in several ways: in `/plain/` without the `.wasm` files, in `/beside/` with them, in `/spa/`, where every
+ * unknown address gives the page, as many development servers do, in `/isolated/` and in `/strict/` without the files
+ * and with the headers above. `/wasm/` has the files alone.
  */
 function serve(script: Uint8Array, wasm: ReadonlyMap<string, Uint8Array>): Server {
   return createServer((request, response) => {
     const [, folder = '', file = ''] = new URL(request.url ?? '/', 'http://localhost').pathname.split('/');
     const send = (body: string | Uint8Array, type: string) => response.setHeader('content-type', type).end(body);
     const bytes = ['wasm', 'beside'].includes(folder) ? wasm.get(file) : undefined;
-    const isPage = ['plain', 'beside', 'spa'].includes(folder);
+    const isPage = Object.hasOwn(HEADERS, folder);
+    if (isPage) response.setHeaders(new Map(Object.entries(HEADERS[folder as Folder])));
     if (bytes) send(bytes, 'application/wasm');
     else if (isPage && file === 'page.js') send(script, TYPES[extname(file)] as string);
     else if (folder === 'spa' || (isPage && file === '')) send(PAGE, 'text/html');
@@ -122,7 +138,7 @@ describe.skipIf(!hasChromium)(`the library in ${where}`, () => {
   });
 
   /** Opens a page; `troubles` collects what it complains of, and requests to anyone but the server. */
-  async function open(browser: Browser, folder: 'plain' | 'beside' | 'spa') {
+  async function open(browser: Browser, folder: Folder) {
     const page = await browser.newPage();
     opened.push(page);
     const troubles: string[] = [];
@@ -142,7 +158,7 @@ describe.skipIf(!hasChromium)(`the library in ${where}`, () => {
     await page.goto(`${origin}/${folder}/`);
     const call = <T>(name: string, ...input: unknown[]): Promise<T> =>
       page.evaluate(`${name}(...${JSON.stringify(input)})`) as Promise<T>;
-    return { troubles, requests, call };
+    return { page, troubles, requests, call };
   }
 
   const wasmPaths = () => `${origin}/wasm/`;
@@ -213,7 +229,7 @@ describe.skipIf(!hasChromium)(`the library in ${where}`, () => {
 
   it('does the same in a worker', async () => {
     const { troubles, call } = await open(plain, 'plain');
-    const outcome = await call<Outcome>('runInWorker', 'wasm', { wasmPaths: wasmPaths() });
+    const outcome = await call<Outcome>('runInWorker', 'runProgram', 'wasm', { wasmPaths: wasmPaths() });
     expectSameAsInNode(outcome);
     expect(troubles).toEqual([]);
   });
@@ -313,5 +329,108 @@ describe.skipIf(!hasChromium)(`the library in ${where}`, () => {
     expect(error).toMatchObject({ code: 'BACKEND', backend: 'webgl' });
     expect(error?.message).toMatch(/16-bit/);
     expect(current).toBeUndefined();
+  });
+
+  describe('on the fused engine', () => {
+    let inNode: FusedOutcome;
+    beforeAll(async () => {
+      inNode = await runFusedProgram({ options: { threads: 1 } });
+    });
+
+    const input = (): FusedInput => ({ options: { threads: 2, wasmPaths: wasmPaths() } });
+
+    /** The same losses, and bitwise the same weights. */
+    function expectSameNumbers({ losses, initial, weights }: FusedOutcome): void {
+      expect({ initial, weights }).toEqual({ initial: inNode.initial, weights: inNode.weights });
+      expect(largestDifference(losses, inNode.losses)).toBeLessThan(1e-12);
+    }
+
+    function expectShared({ report, kernels, workers, chunksOfWorkers }: FusedOutcome): void {
+      expect(report).toMatchObject({ backend: 'wasm', kernels: 'fused', threads: 2, variant: 'simd' });
+      expect({ kernels, workers }).toEqual({ kernels: 'fused', workers: 1 });
+      expect(chunksOfWorkers).toBeGreaterThan(0);
+    }
+
+    function expectAlone({ report, kernels, workers, chunksOfWorkers }: FusedOutcome, threads: number): void {
+      expect(report).toMatchObject({ backend: 'wasm', kernels: 'fused', threads, variant: 'simd' });
+      expect({ kernels, workers, chunksOfWorkers }).toEqual({ kernels: 'fused', workers: 0, chunksOfWorkers: 0 });
+    }
+
+    it('gives in Node the same with a second thread', async () => {
+      expectAlone(inNode, 1);
+      const outcome = await runFusedProgram({ options: { threads: 2 } });
+      expectShared(outcome);
+      expectSameNumbers(outcome);
+    });
+
+    it('would be caught with one other bit in one weight, and with another seed', async () => {
+      const flipped = await runFusedProgram({ options: { threads: 1 }, flipsBit: true });
+      expect(() => expectSameNumbers(flipped)).toThrow();
+      expect({ ...flipped.weights, 'actor/id': '' }).toEqual({ ...inNode.weights, 'actor/id': '' });
+      const reseeded = await runFusedProgram({ options: { threads: 1 }, seed: 2 });
+      expect(() => expectSameNumbers(reseeded)).toThrow();
+      expect(() => expectSameNumbers({ ...inNode, losses: reseeded.losses })).toThrow();
+    });
+
+    it('shares work with a worker on an isolated page, gives the weights of Node, and ends the worker', async () => {
+      const { page, troubles, requests, call } = await open(plain, 'isolated');
+      const outcome = await call<FusedOutcome>('runFusedProgram', input());
+      expect(outcome.isIsolated).toBe(true);
+      expectShared(outcome);
+      expectSameNumbers(outcome);
+      await expect.poll(() => page.workers().length).toBe(1);
+      await call<Attempt>('attempt', 'wasm', { threads: 1 });
+      await expect.poll(() => page.workers().length).toBe(0);
+
+      const again = await call<FusedOutcome>('runFusedProgram', input());
+      expectShared(again);
+      expectSameNumbers(again);
+      await expect.poll(() => page.workers().length).toBe(1);
+      expect(troubles).toEqual([]);
+      expect(requests).toEqual(['/isolated/', '/isolated/page.js', '/wasm/tfjs-backend-wasm-simd.wasm']);
+      await call<Attempt>('attempt', 'cpu');
+      await expect.poll(() => page.workers().length).toBe(0);
+    });
+
+    it('runs in one thread on a page that is not isolated, says so, and gives the same weights', async () => {
+      const { page, troubles, call } = await open(plain, 'plain');
+      const outcome = await call<FusedOutcome>('runFusedProgram', input());
+      expect(outcome.isIsolated).toBe(false);
+      expectAlone(outcome, 1);
+      expect(outcome.report.kernelsReason).toMatch(/one thread because memory cannot be shared/);
+      expectSameNumbers(outcome);
+      expect(page.workers()).toEqual([]);
+      expect(troubles).toEqual([]);
+    });
+
+    it('shares work with a worker of a worker, beside the threads that tfjs has there, and gives the same weights', async () => {
+      const { page, troubles, requests, call } = await open(plain, 'isolated');
+      const outcome = await call<FusedOutcome>('runInWorker', 'runFusedProgram', input());
+      expect(outcome.isIsolated).toBe(true);
+      expectShared(outcome);
+      expectSameNumbers(outcome);
+      expect(requests).toContain('/wasm/tfjs-backend-wasm-simd.wasm');
+      // A worker that sleeps when its parent ends is not told: the browser ends it by force, after two seconds.
+      await expect.poll(() => page.workers().length, { timeout: 20_000 }).toBe(0);
+      expect(troubles).toEqual([]);
+    });
+
+    it('goes on alone where a Content-Security-Policy forbids its worker, warns once, and gives the same weights', async () => {
+      const { page, troubles, call } = await open(plain, 'strict');
+      for (const _ of [1, 2]) {
+        const outcome = await call<FusedOutcome>('runFusedProgram', input());
+        expect(outcome.isIsolated).toBe(true);
+        expectAlone(outcome, 2);
+        expectSameNumbers(outcome);
+        // The next run has a pool of its own, whose worker fails too.
+        await call<Attempt>('attempt', 'wasm', { threads: 1 });
+      }
+      expect(page.workers()).toEqual([]);
+      const [warnings, remarks] = [/^ialp: /, /^(?!ialp: )/].map((of) => troubles.filter((text) => of.test(text)));
+      expect(warnings).toEqual([expect.stringMatching(/no further threads.*goes on without.*worker-src blob:/)]);
+      // Chromium's own.
+      expect(remarks?.length).toBe(2);
+      for (const text of remarks ?? []) expect(text).toMatch(/blob:.*Content Security Policy.*worker-src 'self'/);
+    });
   });
 });

@@ -95,8 +95,7 @@ export class TextPlanes {
       const hash = nextHash(hashBefore, batch.items[end - 1] as number);
       let kept = this.#find(hash, batch.items, first, end);
       if (kept === undefined) {
-        // Once the oldest item drops out, the history before is no longer this one without its newest.
-        const parent = length > this.#recent ? undefined : this.#find(hashBefore, batch.items, first, end - 1);
+        const parent = this.#find(hashBefore, batch.items, first, end - 1);
         kept = { items: batch.items.slice(first, end), pointer: this.#take(), call: this.#call };
         const displaced = this.#kept.get(hash);
         if (displaced !== undefined) this.#displaced.push(displaced.pointer);
@@ -204,7 +203,8 @@ function nextHash(hash: number, item: number): number {
   return mixed ^ (mixed >>> 15);
 }
 
-function hashOf(items: Int32Array, first: number, end: number): number {
+/** The hash that the planes of items `first` to `end - 1` are found by. */
+export function hashOf(items: Int32Array, first: number, end: number): number {
   let hash = BASIS;
   for (let i = first; i < end; i++) hash = nextHash(hash, items[i] as number);
   return hash;
