@@ -157,7 +157,8 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     fusedUpdates: 0,
   };
   let rngs = { act: rng.fork('act'), learn: rng.fork('learn') };
-  const kernels = learner.kernels.kind;
+  const { kind, variant } = learner.kernels;
+  const kernels = variant === undefined ? kind : `${kind} (${variant})`;
   const curve = new EpisodeColumns();
 
   // Where episodes are started anew at every checkpoint, their beat is part of what the run is.
@@ -214,7 +215,7 @@ export async function runLoop(run: LoopRun): Promise<LoopResult> {
     totalSteps,
     resumed: saved !== undefined,
     backend: backend.backend,
-    kernels,
+    kernels: kind,
   });
   let reported = 0;
   const progress = (): void => {

@@ -150,6 +150,27 @@ describe.each(scenarios)('$name', ({ run, isSaved, steps }) => {
 });
 
 describe('a storage', () => {
+  it('with a checkpoint of other kernels is gone on with, and that is said with the build of the engine', async () => {
+    const storage = new MemoryStorage();
+    const run = async (onWarning?: (message: string) => void) => {
+      using agent = smallAgent();
+      const { policy } = await adapt(adaptOptions(agent, { storage, ...(onWarning ? { onWarning } : {}) }));
+      policy.dispose();
+    };
+    await useBackend('wasm', { kernels: 'reference' });
+    try {
+      await run();
+    } finally {
+      await useBackend('wasm', { simd: 'plain' });
+    }
+    const warnings: string[] = [];
+    await run((message) => warnings.push(message));
+    await useBackend('wasm');
+    expect(warnings).toEqual([
+      expect.stringMatching(/made by reference kernels on wasm, this run uses hybrid \(simd\) on wasm/),
+    ]);
+  });
+
   it('makes no difference where episodes can be saved', async () => {
     for (const scenario of scenarios.slice(0, 5)) {
       expect(await scenario.run()).toEqual(await scenario.run({ storage: new MemoryStorage() }));
