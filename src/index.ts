@@ -12,6 +12,7 @@
 
 export type { EvaluateOptions, EvaluationMode, EvaluationRow } from './metrics/evaluate.js';
 export { evaluate } from './metrics/evaluate.js';
+export { intraListDiversity, selfInformation } from './metrics/list-metrics.js';
 export type { Interval } from './metrics/statistics.js';
 export { confidenceInterval } from './metrics/statistics.js';
 export type {
@@ -53,11 +54,17 @@ export type { CoatData, CoatFiles, CoatOptions } from './catalog/coat.js';
 export { COAT_FILES, parseCoat } from './catalog/coat.js';
 export type { EmbedOptions, SavedFeatures, TfidfOptions } from './catalog/item-features.js';
 export { ItemFeatures } from './catalog/item-features.js';
+export type { LastfmData, LastfmFiles, LastfmOptions } from './catalog/lastfm.js';
+export { LASTFM_FILES, parseLastfm } from './catalog/lastfm.js';
+export type { MovielensData, MovielensFiles, MovielensOptions } from './catalog/movielens.js';
+export { MOVIELENS_FILES, parseMovielens } from './catalog/movielens.js';
 export type { OwnDataForm, OwnInteractions, ParseInteractionsOptions, ParseItemsOptions } from './catalog/own-data.js';
 export { parseInteractions, parseItems } from './catalog/own-data.js';
 export type { SequenceStatistics, SplitOptions } from './catalog/sequences.js';
 export { Sequences } from './catalog/sequences.js';
 export type { TextSource } from './catalog/text-source.js';
+export type { TrackSequencesOptions, TracksData, TracksFiles, TracksOptions } from './catalog/tracks.js';
+export { parseTracks, TRACKS_FILES, trackSequences } from './catalog/tracks.js';
 
 // Whom to ask for preferences.
 
@@ -225,6 +232,8 @@ export type { CardProgress, CardRow, WorldCardOptions } from './world/card.js';
 export { worldCard } from './world/card.js';
 export type { CoatWorldOptions } from './world/coat-world.js';
 export { coatWorld } from './world/coat-world.js';
+export type { EpisodeTrace, TracedStep, TraceOptions } from './world/episode-trace.js';
+export { traceEpisode, typicalEpisodes } from './world/episode-trace.js';
 export type { Planner } from './world/planner.js';
 export type { SyntheticWorldOptions } from './world/synthetic-world.js';
 export { syntheticWorld } from './world/synthetic-world.js';

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import type { ComparisonProgress } from '../experiment/compare-methods.js';
 import { DEMO, demoWorld, runDemo } from '../experiment/demo.js';
 import { formatCount } from '../experiment/report-html.js';
+import { typicalEpisodes } from '../world/episode-trace.js';
 import { type BackendOption, backendOption } from './backend-option.js';
 import { integer } from './parse-options.js';
 import type { ProgressState } from './progress-display.js';
@@ -69,6 +70,7 @@ async function demo(options: DemoCommandOptions, open: OpenSession): Promise<voi
     file: 'result.json',
     curves,
     card,
+    episodes: typicalEpisodes(world),
     notes: [
       `The oracle is simulated and reads only the items' texts. Every method learns online by the same algorithm, ${DEMO.algorithm}.`,
       'Controls: ialpShuffledOracle learned from answers about other items’ texts; wrongSign has the pre-trained taste turned around.',

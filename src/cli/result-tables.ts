@@ -10,7 +10,7 @@ const right = (title: string): TextColumn => ({ title, align: 'right' });
 
 /** A world's card, one line a policy. */
 export function cardTable(rows: readonly CardRow[], style?: Style): string {
-  const columns = ['return', '95 % interval', 'length', 'avg. reward', 'coverage', 'episodes'].map(right);
+  const titles = ['return', '95 % interval', 'length', 'avg. reward', 'coverage', 'diversity', 'novelty', 'episodes'];
   const cells = rows.map((row) => [
     row.policy,
     formatNumber(row.return),
@@ -18,9 +18,11 @@ export function cardTable(rows: readonly CardRow[], style?: Style): string {
     formatNumber(row.length),
     formatNumber(row.averageReward, 3),
     formatNumber(row.coverage),
+    row.diversity === null ? '–' : formatNumber(row.diversity),
+    formatNumber(row.novelty, 1),
     formatCount(row.episodes),
   ]);
-  return textTable([left('policy'), ...columns], cells, style);
+  return textTable([left('policy'), ...titles.map(right)], cells, style);
 }
 
 /** A run's table, one line a method, steps and mode. */

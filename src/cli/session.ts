@@ -7,6 +7,7 @@ import { cardResultSchema, type Result, type RunRow, runResultSchema } from '../
 import type { Storage } from '../foundation/storage.js';
 import { fileStorage } from '../node/file-storage.js';
 import type { CardRow } from '../world/card.js';
+import type { EpisodeTrace } from '../world/episode-trace.js';
 import { bold, type CliIo, faint } from './cli-io.js';
 import { packageVersion, reportAssets } from './package-files.js';
 import { folder, integer, jsonTarget } from './parse-options.js';
@@ -43,6 +44,8 @@ export interface Outcome {
   readonly curves?: ReportData['curves'];
   /** A card beside a run's rows. @default none */
   readonly card?: readonly CardRow[];
+  /** Episodes that the report draws. @default none */
+  readonly episodes?: readonly EpisodeTrace[];
   /** Remarks of the report. @default none */
   readonly notes?: readonly string[];
   /** Which kernels made the updates. @default 'reference' */
@@ -173,6 +176,7 @@ export class Session {
       seeds,
       curves = [],
       card,
+      episodes,
       notes,
       kernels = 'reference',
       fusedShare = 0,
@@ -194,6 +198,7 @@ export class Session {
         seeds,
         ...facts,
         curves,
+        episodes,
         notes,
         ...asRun,
         date: today(),

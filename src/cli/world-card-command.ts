@@ -1,6 +1,7 @@
 import { Argument, type Command, Option } from 'commander';
 import { formatCount } from '../experiment/report-html.js';
 import { worldCard } from '../world/card.js';
+import { typicalEpisodes } from '../world/episode-trace.js';
 import { CARD_POLICIES, type CardPolicy, WORLD_SPLITS, type WorldSplit } from '../world/world.js';
 import { loadWorld, WORLD_NAMES, type WorldName, type WorldOptions, withWorldOptions } from './load-world.js';
 import { integer, namesAmong } from './parse-options.js';
@@ -58,5 +59,14 @@ async function measure(
     (style) => cardTable(rows, style),
   );
   const summary = world.description;
-  await session.finish({ title: `World card: ${world.name}`, summary, seeds, rows, kind: 'card', file: 'card.json' });
+  const traces = typicalEpisodes(world, { split, seed: seeds[0] as number });
+  await session.finish({
+    title: `World card: ${world.name}`,
+    summary,
+    seeds,
+    rows,
+    kind: 'card',
+    file: 'card.json',
+    episodes: traces,
+  });
 }

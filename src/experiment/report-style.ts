@@ -58,6 +58,12 @@ tbody tr:nth-child(even) { background: var(--zebra); }
 tbody tr.again th { font-weight: 400; color: var(--soft); }
 td.interval { color: var(--soft); padding-left: 0; text-align: left; } th.interval { text-align: left; padding-left: 0; }
 td.range { min-width: 118px; }
+.episodes { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 18px 28px; }
+.episode svg, svg.episode { max-width: 100%; height: auto; display: block; }
+svg.episode .bar { fill: var(--accent); opacity: 0.75; } svg.episode .bar:hover { opacity: 1; }
+svg.episode .axis { stroke: var(--line); } svg.episode .temper { fill: none; stroke: var(--ink); stroke-width: 1.6; }
+svg.episode .leave { stroke: var(--soft); stroke-dasharray: 4 4; } svg.episode .tick { fill: var(--soft); font: 11px var(--sans); }
+figure.episode ol { margin: 8px 0 0; padding-left: 28px; font-size: 13px; } figure.episode li span { color: var(--soft); }
 td.range svg { display: block; width: 108px; height: 14px; margin-left: auto; overflow: visible; }
 td.range .track { stroke: var(--track); } td.range .whisker { stroke: var(--accent); } td.range .dot { fill: var(--accent); }
 details { margin-top: 14px; } summary { cursor: pointer; color: var(--soft); font-size: 13.5px; }

@@ -1,4 +1,6 @@
 import type { CardRow } from '../world/card.js';
+import type { EpisodeTrace } from '../world/episode-trace.js';
+import { episodesSection } from './report-episodes.js';
 import {
   embedJson,
   embedScript,
@@ -74,6 +76,8 @@ export interface ReportData {
   readonly rows: readonly RunRow[];
   /** The world's card; empty or absent, and it is left out. */
   readonly card?: readonly CardRow[] | undefined;
+  /** How some episodes on that world went; empty or absent, and they are left out. */
+  readonly episodes?: readonly EpisodeTrace[] | undefined;
   /** Remarks at the end, one paragraph each. */
   readonly notes?: readonly string[] | undefined;
 }
@@ -106,6 +110,7 @@ export function renderReport(data: ReportData, assets: ReportAssets): string {
     hasCurves ? curvesSection(data.curves) : '',
     data.rows.length > 0 ? runsSection(data.rows) : '',
     card.length > 0 ? cardSection(card) : '',
+    episodesSection(data.episodes ?? []),
     notesSection(data.notes ?? []),
   ];
   return `<!doctype html>
@@ -316,40 +321,51 @@ ${table('All methods', heads, body)}
 
 function cardSection(rows: readonly CardRow[]): string {
   const axis = rangeAxis(rows);
+  const placeOf = ({ world, split, reward, window }: CardRow): string[] => [world, split, reward, window];
+  // What is the same in all rows is said once, above them.
+  const isOnePlace = new Set(rows.map((row) => placeOf(row).join())).size === 1;
+  const [world, split, reward, window] = placeOf(rows[0] as CardRow) as [string, string, string, string];
+  const place = isOnePlace
+    ? `${world}, split ${split}, ${reward} reward${window === 'none' ? '' : `, ${window} window`}. `
+    : '';
   const heads = [
-    ...[
-      head('Policy', 'text'),
-      head('World', 'text'),
-      head('Split', 'text'),
-      head('Reward', 'text'),
-      head('Window', 'text'),
-    ],
+    head('Policy', 'text'),
+    ...(isOnePlace ? [] : ['World', 'Split', 'Reward', 'Window'].map((title) => head(title, 'text'))),
     ...[
       head('Evaluation', 'text'),
       head('Return'),
       head('95 % interval', 'interval'),
       head(axis.title),
       head('Length'),
+      head('95 % interval', 'interval'),
     ],
-    ...[head('Avg. reward'), head('Coverage'), head('Episodes')],
+    ...[head('Avg. reward'), head('95 % interval', 'interval'), head('Coverage')],
+    ...[head('Diversity'), head('95 % interval', 'interval'), head('Novelty, bits'), head('95 % interval', 'interval')],
+    head('Episodes'),
   ];
   const body = rows.map((row) => ({
     isAgain: false,
     cells: [
       textCell(row.policy),
-      ...[row.world, row.split, row.reward, row.window, row.evaluation].map(textCell),
+      ...[...(isOnePlace ? [] : placeOf(row)), row.evaluation].map(textCell),
       numberCell(formatNumber(row.return)),
       intervalCell(row.returnLow, row.returnHigh),
       rangeCell(row, axis),
       numberCell(formatNumber(row.length)),
+      intervalCell(row.lengthLow, row.lengthHigh),
       numberCell(formatNumber(row.averageReward, 3)),
+      intervalCell(row.averageRewardLow, row.averageRewardHigh),
       numberCell(formatPercent(row.coverage)),
+      numberCell(row.diversity === null ? '–' : formatNumber(row.diversity)),
+      intervalCell(row.diversityLow ?? 0, row.diversityHigh ?? 0),
+      numberCell(formatNumber(row.novelty, 1)),
+      intervalCell(row.noveltyLow, row.noveltyHigh),
       numberCell(formatCount(row.episodes)),
     ],
   }));
   return `<section aria-labelledby="card-title">
 <h2 id="card-title">World card</h2>
-<p class="hint">What the world itself allows: policies that need no training, from chance to those that are told the truth.</p>
+<p class="hint">${escapeHtml(place)}What the world itself allows: policies that need no training, from chance to those that are told the truth. Diversity is 1 − cosine of the texts of an episode’s items, by pairs; novelty how rarely the items shown were chosen.</p>
 ${table('World card', heads, body)}
 </section>`;
 }

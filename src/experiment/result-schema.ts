@@ -130,6 +130,10 @@ const measures = {
   coverage: share.describe('Share of the catalogue that was shown at least once'),
 };
 
+function end(which: 'Lower' | 'Upper', of: string): z.ZodNumber {
+  return z.number().describe(`${which} end of the 95 % interval of the ${of}`);
+}
+
 const place = {
   world: name.describe('Name of the world'),
   split: z.enum(WORLD_SPLITS).describe('Users or sequences of the episodes'),
@@ -147,10 +151,22 @@ const cardRowSchema: z.ZodType<CardRow> = z
     ...place,
     window: z.enum(WINDOWS).describe('Window of the leave rule'),
     evaluation: z
-      .enum(['FB', 'NX_0'])
-      .describe('Whether items may be shown again (FB) or at most once an episode (NX_0)'),
+      .enum(['FB', 'NX_0', 'NX_10'])
+      .describe('Whether items may be shown again (FB), at most once an episode (NX_0), or so for ten steps (NX_10)'),
     policy: z.enum(CARD_POLICIES).describe('The policy'),
     ...measures,
+    lengthLow: end('Lower', 'length'),
+    lengthHigh: end('Upper', 'length'),
+    averageRewardLow: end('Lower', 'average reward'),
+    averageRewardHigh: end('Upper', 'average reward'),
+    coverageLow: end('Lower', "coverage of one seed's episodes"),
+    coverageHigh: end('Upper', "coverage of one seed's episodes"),
+    diversity: z.number().nullable().describe('Mean over the pairs of an episode of 1 - cosine of their text'),
+    diversityLow: end('Lower', 'diversity').nullable(),
+    diversityHigh: end('Upper', 'diversity').nullable(),
+    novelty: z.number().describe('Mean self-information of the items shown, in bits'),
+    noveltyLow: end('Lower', 'novelty'),
+    noveltyHigh: end('Upper', 'novelty'),
     episodes: count.describe('Number of episodes'),
   })
   .refine(isOrdered, disordered)

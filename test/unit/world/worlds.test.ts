@@ -44,8 +44,20 @@ describe('worldCard', () => {
         'returnLow',
         'returnHigh',
         'length',
+        'lengthLow',
+        'lengthHigh',
         'averageReward',
+        'averageRewardLow',
+        'averageRewardHigh',
         'coverage',
+        'coverageLow',
+        'coverageHigh',
+        'diversity',
+        'diversityLow',
+        'diversityHigh',
+        'novelty',
+        'noveltyLow',
+        'noveltyHigh',
         'episodes',
       ]);
       expect([row.world, row.split, row.reward, row.window, row.evaluation, row.episodes]).toEqual([
@@ -59,6 +71,15 @@ describe('worldCard', () => {
       expect(row.returnLow <= row.return && row.return <= row.returnHigh).toBe(true);
       expect(row.averageReward).toBeCloseTo(row.return / row.length, 10);
       expect(row.coverage > 0 && row.coverage <= 1).toBe(true);
+      expect(row.coverageHigh - row.coverageLow).toBeGreaterThanOrEqual(0);
+      for (const [low, value, high] of [
+        [row.lengthLow, row.length, row.lengthHigh],
+        [row.averageRewardLow, row.averageReward, row.averageRewardHigh],
+        [row.diversityLow, row.diversity, row.diversityHigh],
+        [row.noveltyLow, row.novelty, row.noveltyHigh],
+      ] as [number, number, number][]) {
+        expect(low <= value && value <= high).toBe(true);
+      }
     }
   });
 
