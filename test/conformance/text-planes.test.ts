@@ -116,6 +116,29 @@ describe('text planes of histories', () => {
     expect((bytes.at(-1) as number) - (bytes[0] as number)).toBeLessThan(700 * planes + cosines);
   });
 
+  it('of a batch stay until backward, whoever asks for others in between', () => {
+    const { spec, store } = modelOf(4_001);
+    const rng = new Rng('between');
+    const draw = (count: number) =>
+      Array.from({ length: count }, () => Array.from({ length: 1 + rng.integer(4) }, () => rng.integer(4_001)));
+    const histories = draw(120);
+    const nextHistories = historyBatch(draw(120));
+    const logProbOf = Int32Array.from(histories, (_, row) => row);
+    const cotangents = { logProb: new Float32Array(120).fill(1), entropy: new Float32Array(120).fill(0.1) };
+    // 600 histories that act would push out the first 120 of the 698 that are kept.
+    const others = [draw(300), draw(300)];
+    const gradients = [false, true].map((isDisturbed) => {
+      using kernels = createKernels(spec, store.clone());
+      const want = { logProbOf, entropy: true, value: true } as const;
+      const next = { histories: nextHistories, value: true } as const;
+      kernels.forward(historyBatch(histories), { ...want, next });
+      for (const other of isDisturbed ? others : []) kernels.sample(historyBatch(other), rng.uniforms(300));
+      kernels.backward({ ...cotangents, value: new Float32Array(120) });
+      return kernels.store.parameters().map(({ name, gradient }) => [name, gradient.slice()]);
+    });
+    expect(gradients[1]).toEqual(gradients[0]);
+  });
+
   it('are told apart where two histories have one hash', () => {
     const { spec, store } = modelOf(4_001);
     const seen = new Map<number, number[]>();

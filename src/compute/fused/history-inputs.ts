@@ -273,7 +273,7 @@ export class HistoryInputs {
     if (!all) return;
     const rowsAt = this.#reserve('planeRows', stride * 4);
     // Planes are made first: room for them may move what a view shows.
-    const rows = (planes as TextPlanes).rows(batch, stride, struct);
+    const rows = (planes as TextPlanes).rows(this.#prefix, batch, stride, struct);
     this.#engine.i32(rowsAt, stride).set(rows);
     struct.set(HeadField.PlaneRows, rowsAt);
   }

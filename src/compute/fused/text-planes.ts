@@ -19,6 +19,10 @@ interface Kept {
   readonly pointer: number;
   /** The call that last asked for it. */
   call: number;
+  /** How many have it among the rows they were last given: as long as someone has, it stays. */
+  holders: number;
+  /** Whether another history of the same hash has taken its place. */
+  isDisplaced: boolean;
 }
 
 /** Planes to be made: of which history, and of which history before it, if that is there. */
@@ -44,8 +48,8 @@ export class TextPlanes {
   readonly #kept = new Map<number, Kept>();
   /** Planes without a history. */
   readonly #free: number[] = [];
-  /** Planes whose history lost its place to another of the same hash; free from the next call on. */
-  readonly #displaced: number[] = [];
+  /** What each asker was given last. */
+  readonly #held = new Map<string, Kept[]>();
   readonly #nothing: number;
   #call = 0;
 
@@ -75,15 +79,18 @@ export class TextPlanes {
 
   /**
    * Pointers to the planes of a batch's histories, made where they are not there; of columns past the last row and of empty
-   * histories to planes of zeros. Good until the next call.
+   * histories to planes of zeros. Good until the same asker's next call, whatever others ask for in between.
    *
+   * @param asker - who asks: a head and its use.
    * @param batch - whole histories.
    * @param stride - how many pointers, at least the batch's rows.
    * @param struct - a structure with sizes, features and TextItems set; it is run.
    */
-  rows(batch: HistoryBatch, stride: number, struct: HeadStruct): Int32Array {
+  rows(asker: string, batch: HistoryBatch, stride: number, struct: HeadStruct): Int32Array {
     this.#call++;
-    this.#free.push(...this.#displaced.splice(0));
+    this.#release(asker);
+    const held: Kept[] = [];
+    this.#held.set(asker, held);
     const rows = new Int32Array(stride).fill(this.#nothing);
     const made: Made[] = [];
     for (let row = 0; row < batch.size; row++) {
@@ -93,12 +100,13 @@ export class TextPlanes {
       const first = end - Math.min(this.#recent, length);
       const hashBefore = hashOf(batch.items, first, end - 1);
       const hash = nextHash(hashBefore, batch.items[end - 1] as number);
-      let kept = this.#find(hash, batch.items, first, end);
+      let kept = this.#find(hash, batch.items, first, end, held);
       if (kept === undefined) {
-        const parent = this.#find(hashBefore, batch.items, first, end - 1);
-        kept = { items: batch.items.slice(first, end), pointer: this.#take(), call: this.#call };
-        const displaced = this.#kept.get(hash);
-        if (displaced !== undefined) this.#displaced.push(displaced.pointer);
+        const parent = this.#find(hashBefore, batch.items, first, end - 1, held);
+        const items = batch.items.slice(first, end);
+        kept = { items, pointer: this.#take(), call: this.#call, holders: 1, isDisplaced: false };
+        held.push(kept);
+        this.#displace(hash);
         this.#kept.set(hash, kept);
         made.push({ kept, parent });
       }
@@ -110,33 +118,53 @@ export class TextPlanes {
 
   /** Frees all. */
   dispose(): void {
+    for (const asker of this.#held.keys()) this.#release(asker);
     for (const { pointer } of this.#kept.values()) this.#engine.free(pointer);
-    for (const pointer of [...this.#free, ...this.#displaced]) this.#engine.free(pointer);
+    for (const pointer of this.#free) this.#engine.free(pointer);
     this.#kept.clear();
     this.#free.length = 0;
-    this.#displaced.length = 0;
     this.#buffers.dispose();
   }
 
+  /** What an asker was given may go. */
+  #release(asker: string): void {
+    for (const kept of this.#held.get(asker) ?? []) {
+      kept.holders--;
+      if (kept.isDisplaced && kept.holders === 0) this.#free.push(kept.pointer);
+    }
+    this.#held.delete(asker);
+  }
+
+  /** Another history of the same hash has to make room. */
+  #displace(hash: number): void {
+    const kept = this.#kept.get(hash);
+    if (kept === undefined) return;
+    this.#kept.delete(hash);
+    kept.isDisplaced = true;
+    if (kept.holders === 0) this.#free.push(kept.pointer);
+  }
+
   /** Of the history of items `first` to `end - 1`. */
-  #find(hash: number, items: Int32Array, first: number, end: number): Kept | undefined {
+  #find(hash: number, items: Int32Array, first: number, end: number, held: Kept[]): Kept | undefined {
     const kept = this.#kept.get(hash);
     if (kept === undefined || !isSame(kept.items, items, first, end)) return undefined;
     if (kept.call !== this.#call) {
       kept.call = this.#call;
+      kept.holders++;
+      held.push(kept);
       this.#kept.delete(hash);
       this.#kept.set(hash, kept);
     }
     return kept;
   }
 
-  /** Room for a history's planes: what is free, or what was not asked for longest, or new. */
+  /** Room for a history's planes: what is free, or what nobody has and was not asked for longest, or new. */
   #take(): number {
     const free = this.#free.pop();
     if (free !== undefined) return free;
     if (this.#kept.size * this.#bytes >= KEPT_BYTES) {
-      for (const [hash, { pointer, call }] of this.#kept) {
-        if (call === this.#call) break;
+      for (const [hash, { pointer, holders }] of this.#kept) {
+        if (holders > 0) continue;
         this.#kept.delete(hash);
         return pointer;
       }
