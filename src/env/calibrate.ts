@@ -34,9 +34,15 @@ const ROUNDS = 40;
  *
  * @param logits - `[states, A]`.
  * @param itemCount - A.
+ * @param shares - what each reward is multiplied by, `[states, A]`, 0 to 1, few different values: fatigue, say. @default ones
  * @throws {InvalidArgumentError} when no (a, b) gives the target: the logits are all alike, or not finite.
  */
-export function calibrate(logits: Float32Array, itemCount: number, target: CalibrationTarget): Calibration {
+export function calibrate(
+  logits: Float32Array,
+  itemCount: number,
+  target: CalibrationTarget,
+  shares?: Float32Array,
+): Calibration {
   checkObject('calibrate', 'target', target);
   const { mean, best, bestCount = 1 } = target;
   checkNumber('calibrate', 'target.mean', mean);
@@ -48,8 +54,14 @@ export function calibrate(logits: Float32Array, itemCount: number, target: Calib
       got: target,
     });
   }
-  const bins = pool(logits);
-  const tops = bestLogits(logits, itemCount, bestCount);
+  if (shares !== undefined && shares.length !== logits.length) {
+    throw new InvalidArgumentError(`calibrate: expected ${logits.length} shares, got ${shares.length}`, {
+      argument: 'shares',
+      got: shares.length,
+    });
+  }
+  const bins = pool(logits, shares);
+  const tops = bestLogits(logits, itemCount, bestCount, shares);
   const solveB = (a: number): number => {
     let low = bins.low - 40 / a;
     let high = bins.high + 40 / a;
@@ -62,7 +74,10 @@ export function calibrate(logits: Float32Array, itemCount: number, target: Calib
   };
   const topMean = (a: number, b: number): number => {
     let sum = 0;
-    for (const logit of tops) sum += sigmoidReward(logit, a, b);
+    for (const candidates of tops) {
+      const rewards = candidates.map(({ logit, share }) => share * sigmoidReward(logit, a, b)).sort((x, y) => y - x);
+      for (let i = 0; i < bestCount; i++) sum += (rewards[i] as number) / bestCount;
+    }
     return sum / tops.length;
   };
   const range = bins.high - bins.low;
@@ -93,7 +108,7 @@ interface Bins {
   readonly total: number;
 }
 
-function pool(logits: Float32Array): Bins {
+function pool(logits: Float32Array, shares: Float32Array | undefined): Bins {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
   for (const logit of logits) {
@@ -111,10 +126,12 @@ function pool(logits: Float32Array): Bins {
     });
   const counts = new Float64Array(BINS);
   const centres = new Float64Array(BINS);
-  for (const logit of logits) {
+  for (let n = 0; n < logits.length; n++) {
+    const logit = logits[n] as number;
+    const share = shares === undefined ? 1 : (shares[n] as number);
     const bin = Math.min(BINS - 1, Math.floor(((logit - low) / (high - low)) * BINS));
-    counts[bin] = (counts[bin] as number) + 1;
-    centres[bin] = (centres[bin] as number) + logit;
+    counts[bin] = (counts[bin] as number) + share;
+    centres[bin] = (centres[bin] as number) + share * logit;
   }
   for (let bin = 0; bin < BINS; bin++)
     if ((counts[bin] as number) > 0) centres[bin] = (centres[bin] as number) / (counts[bin] as number);
@@ -130,12 +147,30 @@ function pooledMean(bins: Bins, a: number, b: number): number {
   return sum / bins.total;
 }
 
-function bestLogits(logits: Float32Array, itemCount: number, bestCount: number): Float32Array {
-  const states = logits.length / itemCount;
-  const tops = new Float32Array(states * bestCount);
-  for (let state = 0; state < states; state++) {
-    const row = logits.slice(state * itemCount, (state + 1) * itemCount).sort();
-    tops.set(row.subarray(itemCount - bestCount), state * bestCount);
-  }
-  return tops;
+/** What can be among a state's best. */
+interface Candidate {
+  readonly logit: number;
+  readonly share: number;
+}
+
+/** Of every state the best few logits of each share: whatever (a, b), its best few rewards are among them. */
+function bestLogits(
+  logits: Float32Array,
+  itemCount: number,
+  bestCount: number,
+  shares: Float32Array | undefined,
+): Candidate[][] {
+  return Array.from({ length: logits.length / itemCount }, (_, state) => {
+    const from = state * itemCount;
+    const byShare = new Map<number, number[]>();
+    for (let n = from; n < from + itemCount; n++) {
+      const share = shares === undefined ? 1 : (shares[n] as number);
+      const list = byShare.get(share);
+      if (list === undefined) byShare.set(share, [logits[n] as number]);
+      else list.push(logits[n] as number);
+    }
+    return [...byShare].flatMap(([share, list]) =>
+      Array.from(Float32Array.from(list).sort().subarray(-bestCount), (logit) => ({ logit, share })),
+    );
+  });
 }

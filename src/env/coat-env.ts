@@ -14,12 +14,21 @@ import { type EpisodeRules, LaneEnv } from './lane-env.js';
  */
 export type CoatWindow = 'legacy' | 'correct' | 'none';
 
+/**
+ * How items may be shown, in EasyRL4Rec's words: `FB` repeats allowed; `NX_0` each at most once an episode; `NX_10` the same, and
+ * every visit takes 10 steps: the leave rule waits, and the tenth step is truncated.
+ */
+export type CoatEvaluation = 'FB' | 'NX_0' | 'NX_10';
+
 /** Items the leave rule looks back over. */
 export const COAT_LOOKBACK = 7;
 /** Two coats closer than this (L2 distance of their truth columns) are the same to a shopper. */
 export const COAT_DISTANCE = 6;
 /** Steps after which a visit is truncated. */
 export const COAT_CAP = 30;
+
+/** Steps of every visit under `NX_10`. */
+const COAT_FORCED_STEPS = 10;
 
 /** Options of {@link coatEnv}. */
 export interface CoatEnvOptions {
@@ -29,6 +38,11 @@ export interface CoatEnvOptions {
   readonly reward?: Float32Array;
   /** Which past items make a shopper leave. @default 'correct' */
   readonly window?: CoatWindow;
+  /**
+   * Whether items may be repeated, and whether shoppers may leave. Where there are no more than 30 items, `NX_0` ends once all
+   * have been shown. @default 'FB'
+   */
+  readonly evaluation?: CoatEvaluation;
   /** The users who may come, by row. @default all */
   readonly users?: Int32Array;
   /** Number of lanes, B >= 1. @default 1 */
@@ -65,10 +79,16 @@ export const coatDataSchema = z
   .refine(({ truth }) => truth.every(Number.isFinite), { message: 'expected `data.truth` to be finite numbers' })
   .transform((data) => data as unknown as CoatData);
 
+/** Schema of a {@link CoatWindow} with its default. */
+export const coatWindowSchema = z.enum(['legacy', 'correct', 'none']).default('correct');
+/** Schema of a {@link CoatEvaluation} with its default. */
+export const coatEvaluationSchema = z.enum(['FB', 'NX_0', 'NX_10']).default('FB');
+
 const schema = z.strictObject({
   data: coatDataSchema,
   reward: z.instanceof(Float32Array).optional(),
-  window: z.enum(['legacy', 'correct', 'none']).default('correct'),
+  window: coatWindowSchema,
+  evaluation: coatEvaluationSchema,
   users: z.instanceof(Int32Array).optional(),
   size: z.int().min(1).max(1_000_000).default(1),
   seed: z.int().default(0),
@@ -118,16 +138,21 @@ export class CoatRules implements EpisodeRules {
   readonly close: Uint8Array;
   /** Which past items count. */
   readonly window: CoatWindow;
+  /** How items may be shown. */
+  readonly evaluation: CoatEvaluation;
   /** Number of items, I. */
   readonly itemCount: number;
   readonly #data: CoatData;
   readonly #among: Int32Array;
+  // The lookback at each step, so that a step looks up rather than decides.
+  readonly #lookbacks: Int32Array;
 
   /** Fresh lanes over checked options. */
   constructor(options: {
     readonly data: CoatData;
     readonly reward: Float32Array;
     readonly window: CoatWindow;
+    readonly evaluation: CoatEvaluation;
     readonly among: Int32Array;
     readonly size: number;
   }) {
@@ -135,6 +160,10 @@ export class CoatRules implements EpisodeRules {
     this.rewards = options.reward;
     this.close = coatCloseness(options.data);
     this.window = options.window;
+    this.evaluation = options.evaluation;
+    this.#lookbacks = Int32Array.from({ length: COAT_CAP + 1 }, (_, step) =>
+      options.evaluation === 'NX_10' ? 0 : coatLookback(options.window, step),
+    );
     this.itemCount = options.data.items;
     this.#data = options.data;
     this.#among = options.among;
@@ -161,10 +190,15 @@ export class CoatRules implements EpisodeRules {
   leaves(lane: number, item: number, _reward: number, step: number, histories: EpisodeHistories): boolean {
     const end = lane * histories.capacity + (histories.lengths[lane] as number);
     const row = item * this.itemCount;
-    for (let i = end - coatLookback(this.window, step); i < end; i++) {
+    for (let i = end - this.lookback(step); i < end; i++) {
       if (this.close[row + (histories.items[i] as number)] === 1) return true;
     }
     return false;
+  }
+
+  /** How many of the latest items can make a shopper leave after `step` items: {@link coatLookback}, 0 while the rule waits. */
+  lookback(step: number): number {
+    return this.#lookbacks[step] as number;
   }
 }
 
@@ -173,12 +207,14 @@ export type CoatEnv = LaneEnv<CoatRules>;
 
 /**
  * The exact Coat world of EasyRL4Rec: a shopper of the split with one random coat in their history is shown one coat a step,
- * gives its rating, and leaves at a coat too like a recent one; after 30 the visit is truncated.
+ * gives its rating, and leaves at a coat too like a recent one; after 30 the visit is truncated. Repeats are allowed unless
+ * `evaluation` says otherwise.
  *
  * @throws {InvalidArgumentError} for a reward matrix of another shape, unknown users, or options out of range.
  */
 export function coatEnv(options: CoatEnvOptions): CoatEnv {
-  const { data, reward = data.truth, window, users, size, seed } = checkOptions(schema, options, 'coatEnv');
+  const checked = checkOptions(schema, options, 'coatEnv');
+  const { data, reward = data.truth, window, evaluation, users, size, seed } = checked;
   if (reward.length !== data.users * data.items) {
     throw new InvalidArgumentError(
       `coatEnv: expected \`reward\` to hold ${data.users} x ${data.items} values, got ${reward.length}`,
@@ -199,11 +235,17 @@ export function coatEnv(options: CoatEnvOptions): CoatEnv {
       catalog: data.catalog,
       size,
       seed,
-      maxEpisodeSteps: COAT_CAP,
+      maxEpisodeSteps: coatCap(evaluation, data.items),
       startCapacity: 1,
-      noRepeat: false,
+      noRepeat: evaluation !== 'FB',
       contextWidth: data.userFeatureWidth,
     },
-    new CoatRules({ data, reward, window, among, size }),
+    new CoatRules({ data, reward, window, evaluation, among, size }),
   );
+}
+
+/** Steps of a visit at most: a visit without repeats cannot be longer than there are items besides the start item. */
+function coatCap(evaluation: CoatEvaluation, items: number): number {
+  if (evaluation === 'FB') return COAT_CAP;
+  return Math.min(evaluation === 'NX_10' ? COAT_FORCED_STEPS : COAT_CAP, Math.max(1, items - 1));
 }

@@ -10,6 +10,23 @@ export interface DiversityRule {
   readonly drop: number;
 }
 
+/** Weariness with more of the same kind that shows in the reward. */
+export interface FatigueRule {
+  /** How many of the latest items of the history are looked at, start items included, >= 1. */
+  readonly lookback: number;
+  /** What each of them of the new item's category multiplies its reward by, from 0 to 1. */
+  readonly factor: number;
+}
+
+/** Leaving by chance instead of at a mark. */
+export interface StochasticRule {
+  /**
+   * After each item the user leaves with probability sigmoid((leaveBelow - temper) / scale): even odds at the mark, > 0. The
+   * smaller, the closer to leaving at the mark.
+   */
+  readonly scale: number;
+}
+
 /**
  * A user's patience (environments.md section 3, after HAC): temper starts at `start`, falls with every item, less with one that
  * pleases, and the user leaves once it is below `leaveBelow`.
@@ -27,6 +44,10 @@ export interface TemperRule {
   readonly leaveBelow: number;
   /** Boredom, where the world has it. */
   readonly diversity?: DiversityRule;
+  /** Weariness in the reward, where the world has it. Temper follows the wearied reward. */
+  readonly fatigue?: FatigueRule;
+  /** Leaving by chance, where the world has it: drawn from the episode's own seed. Planners that know the rule take the mark for it. */
+  readonly stochastic?: StochasticRule;
 }
 
 /** Schema of a {@link TemperRule}. */
@@ -40,6 +61,8 @@ export const temperRuleSchema = z.strictObject({
     .strictObject({ lookback: z.int().min(1).max(64), repeats: z.int().min(1), drop: z.number().positive() })
     .refine(({ lookback, repeats }) => repeats <= lookback, 'expected `repeats` to be at most `lookback`')
     .optional(),
+  fatigue: z.strictObject({ lookback: z.int().min(1).max(64), factor: z.number().min(0).max(1) }).optional(),
+  stochastic: z.strictObject({ scale: z.number().positive().max(1000) }).optional(),
 });
 
 /**
@@ -55,6 +78,9 @@ export const INDUSTRY_TEMPER: TemperRule = {
   leaveBelow: 1,
   diversity: { lookback: 4, repeats: 2, drop: 1.5 },
 };
+
+/** {@link INDUSTRY_TEMPER} without boredom: parity with simulators that have no such rule. */
+export const PLAIN_TEMPER: TemperRule = { start: 11, likedFrom: 0.5, likedDrop: 0.9, otherDrop: 2.1, leaveBelow: 1 };
 
 /** {@link INDUSTRY_TEMPER} with a hard price of 3 on a third of a kind: the rule of the embedded synthetic world. */
 export const SYNTHETIC_TEMPER: TemperRule = { ...INDUSTRY_TEMPER, diversity: { lookback: 4, repeats: 2, drop: 3 } };
@@ -92,4 +118,28 @@ export function temperDrop(rule: TemperRule, reward: number, same: number): numb
 /** How many of the items before the new one {@link sameCategory} looks at, when `step` items of the episode have been shown: start items count for nothing. */
 export function temperLookback(rule: TemperRule, step: number): number {
   return rule.diversity === undefined ? 0 : Math.min(step, rule.diversity.lookback);
+}
+
+/**
+ * What weariness leaves of an item's reward: factor^same, same being what {@link sameCategory} counts among the latest items.
+ *
+ * @param shown - holds the history, newest last, from `begin` to `end`.
+ */
+export function fatigueShare(
+  rule: FatigueRule,
+  codes: Int32Array,
+  item: number,
+  shown: Int32Array,
+  begin: number,
+  end: number,
+): number {
+  const same = sameCategory(codes, item, shown, end, Math.min(rule.lookback, end - begin));
+  return same === 0 ? 1 : rule.factor ** same;
+}
+
+/** Whether the user leaves at this temper. @param uniform - in [0, 1); read only where leaving is by chance. */
+export function temperLeaves(rule: TemperRule, temper: number, uniform: number): boolean {
+  const { stochastic, leaveBelow } = rule;
+  if (stochastic === undefined) return temper < leaveBelow;
+  return uniform < 1 / (1 + Math.exp((temper - leaveBelow) / stochastic.scale));
 }

@@ -9,7 +9,7 @@ import { Rng } from '../foundation/rng.js';
 import { type Calibration, type CalibrationTarget, calibrate } from './calibrate.js';
 import type { EpisodeHistories } from './episode-histories.js';
 import { LaneEnv } from './lane-env.js';
-import { INDUSTRY_TEMPER, type TemperRule, temperRuleSchema } from './leave-rules.js';
+import { type FatigueRule, fatigueShare, INDUSTRY_TEMPER, type TemperRule, temperRuleSchema } from './leave-rules.js';
 import type { LogitModel, RewardModel } from './reward-model.js';
 import { TemperRules, type TemperSource } from './temper-rules.js';
 
@@ -50,6 +50,8 @@ const calibrateOptions = z.strictObject({
   target: z.custom<CalibrationTarget>((value) => typeof value === 'object' && value !== null, 'a target'),
   states: z.int().min(1).max(1_000_000).default(256),
   seed: z.int().default(0),
+  fatigue: temperRuleSchema.shape.fatigue,
+  codes: z.instanceof(Int32Array).optional(),
 });
 
 const schema = z.strictObject({
@@ -145,6 +147,10 @@ export interface CalibrateRewardOptions {
   readonly states?: number;
   /** Seed of the states. @default 0 */
   readonly seed?: number;
+  /** Fatigue of the world's rule, which changes what random agents get: it needs `codes`. @default none */
+  readonly fatigue?: FatigueRule | undefined;
+  /** Category of each item, `[A]`; -1 = missing. */
+  readonly codes?: Int32Array;
 }
 
 /**
@@ -153,13 +159,31 @@ export interface CalibrateRewardOptions {
  */
 export function calibrateReward(model: LogitModel, options: CalibrateRewardOptions): Calibration {
   checkObject('calibrateReward', 'model', model, ['scoreAll'], 'a LogitModel');
-  const { sequences, target, states, seed } = checkOptions(calibrateOptions, options, 'calibrateReward');
+  const { sequences, target, states, seed, fatigue, codes } = checkOptions(
+    calibrateOptions,
+    options,
+    'calibrateReward',
+  );
+  if (fatigue !== undefined && codes?.length !== model.itemCount)
+    throw argumentError('calibrateReward', 'codes', `categories of ${model.itemCount} items`, codes);
   if (sequences.catalogSize !== model.itemCount || sequences.count === 0) {
     const got = `${sequences.count} of ${sequences.catalogSize} items`;
     throw argumentError('calibrateReward', 'sequences', `sequences of ${model.itemCount} items`, got);
   }
   const histories = randomStates(sequences, { states, seed });
-  return calibrate(model.scoreAll(histories, new Float32Array(states * model.itemCount)), model.itemCount, target);
+  const logits = model.scoreAll(histories, new Float32Array(states * model.itemCount));
+  if (fatigue === undefined) return calibrate(logits, model.itemCount, target);
+  return calibrate(logits, model.itemCount, target, wearyShares(histories, fatigue, codes as Int32Array));
+}
+
+function wearyShares(histories: HistoryBatch, fatigue: FatigueRule, codes: Int32Array): Float32Array {
+  const { items, lengths, length, size } = histories;
+  const A = codes.length;
+  return Float32Array.from({ length: size * A }, (_, n) => {
+    const begin = Math.floor(n / A) * length;
+    const end = begin + (lengths[Math.floor(n / A)] as number);
+    return fatigueShare(fatigue, codes, n % A, items, begin, end);
+  });
 }
 
 /** States that random agents meet: the first item of a random sequence and 0 to 4 random items more. */

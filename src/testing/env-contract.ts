@@ -17,6 +17,13 @@ export interface BatchEnvRequest {
 export interface EnvContractOptions {
   /** Whether episodes of another seed must be other episodes. @default true */
   readonly random?: boolean;
+  /** The rewards there may be; the built-in ones promise 0 to 5, or the range of their matrix. @default any finite one */
+  readonly rewards?: {
+    /** Lowest. */
+    readonly low: number;
+    /** Highest. */
+    readonly high: number;
+  };
 }
 
 /** Steps a check plays at most: enough for several episodes of every built-in environment. */
@@ -77,6 +84,61 @@ export function batchEnvContract(
           );
         });
       });
+    }),
+    check('gives rewards within the range stated', async () => {
+      const { low = Number.NEGATIVE_INFINITY, high = Number.POSITIVE_INFINITY } = options.rewards ?? {};
+      const env = await make();
+      await walk(env, { seed: 14 }, async ({ step }) => {
+        step.rewards.forEach((reward, lane) => {
+          expectThat(reward >= low && reward <= high, `the reward of lane ${lane} is ${reward}, not ${low} to ${high}`);
+        });
+      });
+    }),
+    check('gives the context it announces, the same all episode long', async () => {
+      const env = await make();
+      let contexts: number[][] = [];
+      const begun = (): void => {
+        const now = contextsOf(env);
+        now.forEach((context, lane) => {
+          expectThat(context.length === env.contextWidth, `lane ${lane} has ${context.length} numbers of context`);
+          expectThat(context.every(Number.isFinite), `the context of lane ${lane} is not finite`);
+          // A lane that another one's reset passed over keeps its own.
+          const passedOver = contexts[lane] !== undefined && !flags[lane];
+          if (passedOver)
+            expectSame(contexts[lane] as number[], context, `the contexts of lane ${lane} at a reset of others`);
+        });
+        contexts = now;
+      };
+      let flags: boolean[] = [];
+      await walk(
+        env,
+        { seed: 15 },
+        async ({ step }) => {
+          contextsOf(env).forEach((context, lane) => {
+            expectSame(contexts[lane] as number[], context, `the contexts of lane ${lane} during an episode`);
+          });
+          flags = Array.from({ length: env.size }, (_, lane) => ended(step, lane));
+        },
+        begun,
+      );
+    }),
+    check('pays and ends a lane whatever the other lanes are shown', async () => {
+      const [a, b] = [await make(), await make()];
+      await a.reset({ seed: 16 });
+      await b.reset({ seed: 16 });
+      const [rng, otherRng] = [new Rng(1), new Rng(2)];
+      for (let t = 0; t < STEPS; t++) {
+        const actions = actionsFor(a, rng);
+        const others = actionsFor(b, otherRng);
+        others[0] = actions[0] as number;
+        const [stepA, stepB] = [await a.step(actions), await b.step(others)];
+        const outcome = ({ rewards, terminated, truncated }: BatchStep): number[] =>
+          [rewards, terminated, truncated].map((values) => values[0] as number);
+        expectSame(outcome(stepA), outcome(stepB), 'the outcomes of lane 0 beside other actions in the others');
+        await resetEnded(a, stepA);
+        await resetEnded(b, stepB);
+        expectSame(histories(a)[0] as number[], histories(b)[0] as number[], 'the histories of lane 0');
+      }
     }),
     check('gives finite rewards, and never terminated and truncated at once', async () => {
       const env = await make();
@@ -162,12 +224,17 @@ export function batchEnvContract(
     }),
     check('refuses a repeat where it says noRepeat, and accepts one where it does not', async () => {
       const env = await make(1);
-      await env.reset({ seed: 1 });
-      const step = await env.step(actionsFor(env, new Rng(1)));
-      if (ended(step, 0)) return;
-      const again = Int32Array.of((histories(env)[0] as number[]).at(-1) as number);
-      if (env.noRepeat) await refused(async () => env.step(again), 'a repeat');
-      else await env.step(again);
+      let tried = 0;
+      for (let seed = 1; seed <= 16 && tried < 4; seed++) {
+        await env.reset({ seed });
+        const start = histories(env)[0] as number[];
+        const step = await env.step(actionsFor(env, new Rng(seed)));
+        if (ended(step, 0)) continue;
+        tried++;
+        const last = (histories(env)[0] as number[]).at(-1) as number;
+        if (!env.noRepeat) await env.step(Int32Array.of(last));
+        else for (const item of [...start, last]) await refused(async () => env.step(Int32Array.of(item)), 'a repeat');
+      }
     }),
     check('continues bit for bit from a saved state', async () => {
       const env = await make();
@@ -224,17 +291,27 @@ async function walk(
   env: BatchEnv,
   options: { readonly seed?: number },
   visit: (moment: Moment) => Promise<void>,
+  afterReset: () => void = () => {},
 ): Promise<void> {
   const rng = new Rng(17);
-  if (options.seed !== undefined) await env.reset({ seed: options.seed });
+  if (options.seed !== undefined) {
+    await env.reset({ seed: options.seed });
+    afterReset();
+  }
   for (let t = 0; t < STEPS; t++) {
     const before = histories(env);
     const actions = actionsFor(env, rng);
     const step = await env.step(actions);
     await visit({ before, actions, step });
-    const rows = Uint8Array.from({ length: env.size }, (_, lane) => (ended(step, lane) ? 1 : 0));
-    if (rows.includes(1)) await env.reset({ rows });
+    if (await resetEnded(env, step)) afterReset();
   }
+}
+
+async function resetEnded(env: BatchEnv, step: BatchStep): Promise<boolean> {
+  const rows = Uint8Array.from({ length: env.size }, (_, lane) => (ended(step, lane) ? 1 : 0));
+  if (!rows.includes(1)) return false;
+  await env.reset({ rows });
+  return true;
 }
 
 /** Everything that can be seen of a {@link walk}, as numbers. */
@@ -255,6 +332,13 @@ async function play(env: BatchEnv, options: { readonly seed?: number }): Promise
 function histories(env: BatchEnv): number[][] {
   const { items, lengths, length } = env.histories();
   return Array.from(lengths, (count, lane) => Array.from(items.subarray(lane * length, lane * length + count)));
+}
+
+function contextsOf(env: BatchEnv): number[][] {
+  const { context, contextWidth } = env.histories();
+  return Array.from({ length: env.size }, (_, lane) =>
+    Array.from(context?.subarray(lane * contextWidth, (lane + 1) * contextWidth) ?? []),
+  );
 }
 
 function actionsFor(env: BatchEnv, rng: Rng): Int32Array {

@@ -86,6 +86,8 @@ export function amazonWorld(options: AmazonWorldOptions): World {
       target: { mean: meanReward, best: bestReward },
       states: STATES,
       seed: splitSeed,
+      fatigue: rule.fatigue,
+      codes,
     });
     return { reward: new SigmoidReward(model, calibration), calibration };
   };

@@ -249,7 +249,7 @@ async function measure(world: World, policy: CardPolicy, options: MeasureOptions
     split,
     reward: world.reward,
     window: world.window,
-    evaluation: env.noRepeat || NEVER_REPEATS.has(policy) ? 'NX_0' : 'FB',
+    evaluation: world.evaluation === 'NX_10' ? 'NX_10' : env.noRepeat || NEVER_REPEATS.has(policy) ? 'NX_0' : 'FB',
     policy,
     return: returns.mean,
     returnLow: returns.low,

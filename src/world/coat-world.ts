@@ -6,18 +6,22 @@ import {
   COAT_DISTANCE,
   COAT_LOOKBACK,
   type CoatEnv,
+  type CoatEvaluation,
   type CoatWindow,
   coatCloseness,
   coatDataSchema,
   coatEnv,
-  coatLookback,
+  coatEvaluationSchema,
+  coatWindowSchema,
 } from '../env/coat-env.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions, describeValue } from '../foundation/options.js';
+import { type CoatModel, checkCoatReward } from './coat-model.js';
 import {
   cyclePlanner,
   lanePlanner,
   listPlanner,
+  markShown,
   nthUnmarked,
   type Planner,
   randomPlanner,
@@ -40,25 +44,51 @@ export interface CoatWorldOptions {
   readonly data: CoatData;
   /** Which past items make a shopper leave. @default 'correct' */
   readonly window?: CoatWindow;
-  /** A reward of your own, `[U, I]`, fitted to data: the world then says `reward: 'model'`. @default the truth */
-  readonly model?: Float32Array;
+  /** How items may be shown, and whether shoppers may leave before the tenth. @default 'FB' */
+  readonly evaluation?: CoatEvaluation;
+  /**
+   * What a coat pays: `'truth'`, the completed ratings; a model fitted by `fitCoatModel`; or a matrix of your own, `[U, I]`.
+   * Of the last two the world says `reward: 'model'`, and neither may have seen `test.ascii` or the truth. @default 'truth'
+   */
+  readonly reward?: 'truth' | CoatModel | Float32Array;
   /** Seed of the split of the users. @default 1 */
   readonly splitSeed?: number;
 }
 
 const schema = z.strictObject({
   data: coatDataSchema,
-  window: z.enum(['legacy', 'correct', 'none']).default('correct'),
-  model: z.instanceof(Float32Array).optional(),
+  window: coatWindowSchema,
+  evaluation: coatEvaluationSchema,
+  reward: z
+    .custom<'truth' | CoatModel | Float32Array>(
+      (value) =>
+        value === 'truth' ||
+        value instanceof Float32Array ||
+        (value as Partial<CoatModel> | null | undefined)?.rewards instanceof Float32Array,
+      "expected `reward` to be 'truth', a model of fitCoatModel, or a Float32Array",
+    )
+    .default('truth'),
   splitSeed: z.int().default(1),
 });
 
 /** Users of train / validation / test, of the data set's 290. */
 const SHARES = [186, 46, 58] as const;
+/** A Coat world; see {@link coatWorld}. */
+export interface CoatWorld extends World {
+  /** How items may be shown: goes into the rows of a card. */
+  readonly evaluation: CoatEvaluation;
+}
+
 /** Items of a rotation: one more than the leave rule looks back over. */
 const ROTATION = COAT_LOOKBACK + 1;
 /** Ratings at the mean that are added to each item's, so that one lucky rating ranks no item first. */
 const SHRINKAGE = 5;
+
+const EVALUATION_NOTES: Readonly<Record<CoatEvaluation, string>> = {
+  FB: '',
+  NX_0: ', no coat twice',
+  NX_10: ', no coat twice; here every visit takes 10 steps, whatever is shown',
+};
 
 const POLICIES: readonly CardPolicy[] = [
   'random',
@@ -73,12 +103,13 @@ const POLICIES: readonly CardPolicy[] = [
 
 /**
  * The exact Coat world of EasyRL4Rec as a `World`: users split 186 / 46 / 58 (in proportion for other data), rewards from the
- * completed ratings or a model of your own, popularity and the train rotation from `train.ascii` alone.
+ * completed ratings or a model, popularity and the train rotation from `train.ascii` alone.
  *
- * @throws {InvalidArgumentError} for options out of range or a model of another shape.
+ * @throws {InvalidArgumentError} for options out of range, a reward of another shape, or one that has seen `test.ascii` or the
+ * truth.
  */
-export function coatWorld(options: CoatWorldOptions): World {
-  const { data, window, model, splitSeed } = checkOptions(schema, options, 'coatWorld');
+export function coatWorld(options: CoatWorldOptions): CoatWorld {
+  const { data, window, evaluation, reward: given, splitSeed } = checkOptions(schema, options, 'coatWorld');
   const { users, items, catalog } = data;
   const total = SHARES.reduce((sum, share) => sum + share, 0);
   const parts = splitIndices(users, { seed: splitSeed, fractions: SHARES.map((share) => share / total) });
@@ -89,7 +120,10 @@ export function coatWorld(options: CoatWorldOptions): World {
     test: parts[2] as Int32Array,
   };
   const close = coatCloseness(data);
-  const reward = model ?? data.truth;
+  const model = given === 'truth' || given instanceof Float32Array ? undefined : given;
+  if (given !== 'truth') checkCoatReward(data, given);
+  const reward = given === 'truth' ? data.truth : given instanceof Float32Array ? given : given.rewards;
+  const rewardKind = given === 'truth' ? 'truth' : 'model';
   const popularity = ratingCounts(data, members.train);
   const facts = {
     users,
@@ -102,21 +136,27 @@ export function coatWorld(options: CoatWorldOptions): World {
       test: members.test.length,
     },
     leaveRule: { window, lookback: COAT_LOOKBACK, distance: COAT_DISTANCE, cap: COAT_CAP },
-    reward: model === undefined ? 'truth' : 'model',
+    // Worlds that let items repeat are what they were before there were modes: their fingerprints stay.
+    ...(evaluation === 'FB' ? {} : { evaluation }),
+    reward: rewardKind,
+    ...(model === undefined
+      ? {}
+      : { rewardModel: { name: model.name, saw: model.saw.map((seen) => ({ ...seen })), ...model.facts } }),
   };
   const batchEnv = (options: WorldEnvOptions): CoatEnv => {
     const { split, size, seed } = checkWorldEnv('coat', options);
-    return coatEnv({ data, reward, window, users: members[split], size, seed });
+    return coatEnv({ data, reward, window, evaluation, users: members[split], size, seed });
   };
   const rotation = (kind: 'train' | 'truth', split: WorldSplit): Int32Array => {
     checkRotation('coat', kind, split);
     const among = split === 'all' ? members.all : members.train;
-    return distinctItems(ranking(shrunkMeans(kind === 'train' ? data.train : data.truth, items, among)), close, items);
+    const order = ranking(shrunkMeans(kind === 'train' ? data.train : data.truth, items, among));
+    return evaluation === 'FB' ? distinctItems(order, close, items) : spacedItems(order, close, items);
   };
   const planner = (policy: CardPolicy, env: CoatEnv, split: WorldSplit): Planner => {
     switch (policy) {
       case 'random':
-        return randomPlanner(env, { noRepeat: false });
+        return randomPlanner(env, { noRepeat: env.noRepeat });
       case 'randomNoRepeat':
         return randomPlanner(env, { noRepeat: true });
       case 'randomLegal':
@@ -143,10 +183,11 @@ export function coatWorld(options: CoatWorldOptions): World {
   };
   return {
     name: 'coat',
-    description: `Coat Shopping, ${users} users, ${items} coats: a shopper rates one coat a step (${facts.reward} reward, 1 to 5) and leaves at one too like the last ${COAT_LOOKBACK} (${window} window); at most ${COAT_CAP} steps.`,
+    description: `Coat Shopping, ${users} users, ${items} coats: a shopper rates one coat a step (${rewardKind} reward) and leaves at one too like the last ${COAT_LOOKBACK} (${window} window); at most ${COAT_CAP} steps${EVALUATION_NOTES[evaluation]}.`,
     catalog,
-    reward: model === undefined ? 'truth' : 'model',
+    reward: rewardKind,
     window,
+    evaluation,
     popularity,
     facts,
     cardEpisodes: 2000,
@@ -198,17 +239,40 @@ function distinctItems(order: Int32Array, close: Uint8Array, items: number): Int
   return Int32Array.from(taken);
 }
 
-/** Writes 1 for every item that would make the lane's shopper leave; returns how many those are. */
+/**
+ * The same where nothing is shown twice: as many items as a visit takes and one more (one may be the start item), each the
+ * best left that is not too close to the 8 before it; the best left where there is none.
+ */
+function spacedItems(order: Int32Array, close: Uint8Array, items: number): Int32Array {
+  const left = Array.from(order);
+  const taken: number[] = [];
+  while (taken.length <= COAT_CAP && left.length > 0) {
+    const recent = taken.slice(-ROTATION);
+    const at = left.findIndex((item) => recent.every((other) => close[item * items + other] === 0));
+    taken.push(...left.splice(Math.max(at, 0), 1));
+  }
+  return Int32Array.from(taken);
+}
+
+/**
+ * Writes 1 for every item that would make the lane's shopper leave or may not be shown again; returns how many those are. Where
+ * that is all of them, only what may not be shown is marked.
+ */
 function markIllegal(env: CoatEnv, lane: number, marks: Uint8Array): number {
-  const { close, itemCount, window } = env.rules;
+  const { close, itemCount } = env.rules;
   const { items, lengths, length } = env.histories();
   const end = lane * length + (lengths[lane] as number);
-  marks.fill(0);
-  for (let i = end - coatLookback(window, env.steps[lane] as number); i < end; i++) {
+  const forbidden = env.noRepeat ? markShown(env, lane, marks) : 0;
+  if (!env.noRepeat) marks.fill(0);
+  for (let i = end - env.rules.lookback(env.steps[lane] as number); i < end; i++) {
     const row = (items[i] as number) * itemCount;
     for (let item = 0; item < itemCount; item++) if (close[row + item] === 1) marks[item] = 1;
   }
-  return marks.reduce((count, mark) => count + mark, 0);
+  const illegal = marks.reduce((count, mark) => count + mark, 0);
+  if (illegal < itemCount) return illegal;
+  if (env.noRepeat) markShown(env, lane, marks);
+  else marks.fill(0);
+  return forbidden;
 }
 
 /** Uniform over the items that do not make the shopper leave. */

@@ -14,7 +14,7 @@ export interface SyntheticWorldOptions {
   readonly categories?: number;
   /** Seed of items and rewards. @default 0 */
   readonly seed?: number;
-  /** When users leave. @default SYNTHETIC_TEMPER */
+  /** When users leave. Fatigue only lowers rewards here: they are calibrated without it. @default SYNTHETIC_TEMPER */
   readonly rule?: TemperRule;
   /** Steps after which a visit is truncated. @default 20 */
   readonly maxEpisodeSteps?: number;

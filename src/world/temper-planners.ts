@@ -1,8 +1,8 @@
-import type { HistoryBatch } from '../compute/history-batch.js';
+import { selectRows } from '../compute/history-batch.js';
 import type { LaneEnv } from '../env/lane-env.js';
 import { sameCategory, type TemperRule, temperDrop, temperLookback } from '../env/leave-rules.js';
-import type { TemperRules } from '../env/temper-rules.js';
-import { lanePlanner, markShown, type Planner } from './planner.js';
+import type { TemperRules, TemperSource } from '../env/temper-rules.js';
+import { markShown, type Planner } from './planner.js';
 
 /** An environment where patience runs out. */
 export type TemperEnv = LaneEnv<TemperRules>;
@@ -13,7 +13,15 @@ export interface BeamOptions {
   readonly width?: number;
   /** Continuations of a plan that are looked at, >= 1. @default 8 */
   readonly branching?: number;
+  /**
+   * Plans by these users' rewards instead of the environment's: `transfer`, a planner who knows the train world only. Tempers are
+   * reckoned by the same rewards. @default the environment's own
+   */
+  readonly source?: TemperSource;
 }
+
+/** Rewards of this many items in all rows together are asked for at once. */
+const REWARDS_AT_ONCE = 2 ** 20;
 
 /**
  * How many more items a user of this temper would take if all pleased, at most `cap`. It prices patience: a step that costs
@@ -49,35 +57,46 @@ function oneStepPlanner(
 ): Planner {
   const A = env.catalog.size;
   const marks = new Uint8Array(A);
-  const row = new Float32Array(A);
-  return lanePlanner(env, (lane) => {
+  const group = Math.max(1, Math.floor(REWARDS_AT_ONCE / A));
+  const rewards = new Float32Array(Math.min(group, env.size) * A);
+  const actions = new Int32Array(env.size);
+  const choose = (lane: number, row: Float32Array): number => {
     if (env.noRepeat) markShown(env, lane, marks);
-    env.rules.source.rewardRows(Int32Array.of(lane), rowOf(env, lane), row);
-    let best = 0;
-    for (let item = 0; item < A; item++) if (marks[item] === 0) best = Math.max(best, row[item] as number);
+    const best = highest(row, marks);
     let chosen = -1;
-    let highest = Number.NEGATIVE_INFINITY;
+    let worthMost = Number.NEGATIVE_INFINITY;
     for (let item = 0; item < A; item++) {
       if (marks[item] === 1) continue;
       const worth = value(row[item] as number, item, lane, best);
-      if (worth > highest) {
-        highest = worth;
+      if (worth > worthMost) {
+        worthMost = worth;
         chosen = item;
       }
     }
     return chosen;
-  });
+  };
+  return {
+    act() {
+      for (const lanes of groups(awaiting(env), group)) {
+        env.rules.source.rewardRows(lanes, selectRows(env.histories(), lanes), rewards);
+        lanes.forEach((lane, row) => {
+          actions[lane] = choose(lane, rewards.subarray(row * A, (row + 1) * A));
+        });
+      }
+      for (let lane = 0; lane < env.size; lane++) if (env.ended[lane] === 1) actions[lane] = -1;
+      return actions;
+    },
+  };
 }
 
-function rowOf(env: TemperEnv, lane: number): HistoryBatch {
-  const { items, lengths, length } = env.histories();
-  return {
-    size: 1,
-    length,
-    items: items.subarray(lane * length, (lane + 1) * length),
-    lengths: lengths.subarray(lane, lane + 1),
-    contextWidth: 0,
-  };
+/** The lanes whose episode goes on. */
+function awaiting(env: TemperEnv): number[] {
+  return Array.from(env.ended, (_, lane) => lane).filter((lane) => env.ended[lane] === 0);
+}
+
+function groups(lanes: readonly number[], size: number): Int32Array[] {
+  const count = Math.ceil(lanes.length / size);
+  return Array.from({ length: count }, (_, n) => Int32Array.from(lanes.slice(n * size, (n + 1) * size)));
 }
 
 interface Plan {
@@ -90,77 +109,142 @@ interface Plan {
 
 /**
  * Plans a whole episode by beam search over the truth, at its first step, and plays the plan: a strong lower bound of what
- * an omniscient policy gets.
+ * an omniscient policy gets. It plans once: where a plan was made for other rewards (`source`) and the user is still there at
+ * its end, it goes on item by item, as if each were the last.
  */
 export function beamPlanner(env: TemperEnv, options: BeamOptions = {}): Planner {
-  const { width = 16, branching = 8 } = options;
+  const { width = 16, branching = 8, source = env.rules.source } = options;
   const plans: number[][] = Array.from({ length: env.size }, () => []);
-  return lanePlanner(env, (lane) => {
-    if (env.steps[lane] === 0 || (plans[lane] as number[]).length === 0)
-      plans[lane] = search(env, lane, width, branching);
-    return (plans[lane] as number[]).shift() as number;
-  });
+  const actions = new Int32Array(env.size);
+  const group = Math.max(1, Math.floor(REWARDS_AT_ONCE / (width * env.catalog.size)));
+  return {
+    act() {
+      const lanes = awaiting(env);
+      const unplanned = lanes.filter((lane) => env.steps[lane] === 0 || (plans[lane] as number[]).length === 0);
+      for (const some of groups(unplanned, group)) {
+        const searches = Array.from(some, (lane) => new Search(env, lane, { width, branching, source }));
+        searchTogether(env, searches, { width, source });
+        searches.forEach((search) => {
+          plans[search.lane] = [...search.items];
+        });
+      }
+      actions.fill(-1);
+      for (const lane of lanes) actions[lane] = (plans[lane] as number[]).shift() as number;
+      return actions;
+    },
+  };
 }
 
-function search(env: TemperEnv, lane: number, width: number, branching: number): number[] {
-  const { rule, codes, source, temper } = env.rules;
+type SearchOptions = Required<BeamOptions>;
+
+/** Deepens several searches at the same time, so that rewards are asked for in large batches. */
+function searchTogether(
+  env: TemperEnv,
+  searches: readonly Search[],
+  { width, source }: Pick<SearchOptions, 'width' | 'source'>,
+): void {
   const A = env.catalog.size;
   const L = env.historyCapacity;
-  const { items, lengths, length } = env.histories();
-  const known = items.slice(lane * length, lane * length + (lengths[lane] as number));
-  const played = env.steps[lane] as number;
-  const batch = { items: new Int32Array(width * L), lengths: new Int32Array(width) };
-  const lanes = new Int32Array(width).fill(lane);
-  const rewards = new Float32Array(width * A);
-  const marks = new Uint8Array(A);
-  let beam: Plan[] = [{ items: [], temper: temper[lane] as number, total: 0, promise: 0 }];
-  let best: Plan | undefined;
-  // What an item to come is worth: the best reward at the root, the same for all plans, so that their promises compare.
-  let price: number | undefined;
-  for (let step = played; step < env.maxEpisodeSteps && beam.length > 0; step++) {
-    beam.forEach((plan, n) => {
-      batch.items.set(known, n * L);
-      batch.items.set(plan.items, n * L + known.length);
-      batch.lengths[n] = known.length + plan.items.length;
-    });
-    source.rewardRows(
-      lanes.subarray(0, beam.length),
-      { size: beam.length, length: L, ...batch, contextWidth: 0 },
-      rewards,
-    );
+  const items = new Int32Array(searches.length * width * L);
+  const lengths = new Int32Array(searches.length * width);
+  const lanes = new Int32Array(searches.length * width);
+  const rewards = new Float32Array(searches.length * width * A);
+  for (;;) {
+    const open = searches.filter((search) => search.beam.length > 0);
+    if (open.length === 0) return;
+    let size = 0;
+    for (const { lane, known, beam } of open) {
+      for (const plan of beam) {
+        items.set(known, size * L);
+        items.set(plan.items, size * L + known.length);
+        lengths[size] = known.length + plan.items.length;
+        lanes[size++] = lane;
+      }
+    }
+    source.rewardRows(lanes.subarray(0, size), { size, length: L, items, lengths, contextWidth: 0 }, rewards);
+    let first = 0;
+    for (const search of open) {
+      const rows = search.beam.length;
+      search.deepen({ items: items.subarray(first * L), rewards: rewards.subarray(first * A, (first + rows) * A) });
+      first += rows;
+    }
+  }
+}
+
+/** The beam search of one lane. */
+class Search {
+  readonly lane: number;
+  /** The history it starts from. */
+  readonly known: Int32Array;
+  /** Plans of users who are still there, best promise first; none when the search is over. */
+  beam: Plan[];
+  readonly #env: TemperEnv;
+  readonly #options: SearchOptions;
+  readonly #marks: Uint8Array;
+  #step: number;
+  #best: Plan | undefined;
+  /** What an item to come is worth: the best reward at the root, the same for all plans, so that their promises compare. */
+  #price: number | undefined;
+
+  constructor(env: TemperEnv, lane: number, options: SearchOptions) {
+    const { items, lengths, length } = env.histories();
+    const { rule, source } = env.rules;
+    this.lane = lane;
+    this.known = items.slice(lane * length, lane * length + (lengths[lane] as number));
+    this.#env = env;
+    this.#options = options;
+    this.#marks = new Uint8Array(env.catalog.size);
+    this.#step = env.steps[lane] as number;
+    const isOwn = options.source === source;
+    const temper = isOwn ? (env.rules.temper[lane] as number) : this.#step === 0 ? rule.start : rule.leaveBelow;
+    this.beam = [{ items: [], temper, total: 0, promise: 0 }];
+  }
+
+  /** The items of the best plan. */
+  get items(): readonly number[] {
+    return (this.#best as Plan).items;
+  }
+
+  /** One step deeper: `items` are the histories of the beam's plans, `[beam, L]`, `rewards` what each item would give, `[beam, A]`. */
+  deepen({ items, rewards }: { readonly items: Int32Array; readonly rewards: Float32Array }): void {
+    const env = this.#env;
+    const { rule, codes } = env.rules;
+    const { width, branching } = this.#options;
+    const A = env.catalog.size;
+    const L = env.historyCapacity;
+    const marks = this.#marks;
+    const step = this.#step++;
+    const left = env.maxEpisodeSteps - step - 1;
+    const lookback = temperLookback(rule, step);
     const next: Plan[] = [];
-    for (const [n, plan] of beam.entries()) {
-      const end = n * L + known.length + plan.items.length;
+    for (const [n, plan] of this.beam.entries()) {
+      const end = n * L + this.known.length + plan.items.length;
       marks.fill(0);
-      if (env.noRepeat) for (let i = n * L; i < end; i++) marks[batch.items[i] as number] = 1;
-      price ??= highest(rewards.subarray(0, A), marks);
+      if (env.noRepeat) for (let i = n * L; i < end; i++) marks[items[i] as number] = 1;
+      this.#price ??= highest(rewards.subarray(0, A), marks);
+      const price = this.#price;
       const children = new Best(branching);
       // No item can promise more than this and its reward: most are passed over without a look at the rule.
       const ceiling =
-        plan.total +
-        price * itemsLeft(rule, plan.temper - Math.min(rule.likedDrop, rule.otherDrop), env.maxEpisodeSteps - step - 1);
+        plan.total + price * itemsLeft(rule, plan.temper - Math.min(rule.likedDrop, rule.otherDrop), left);
       for (let item = 0; item < A; item++) {
         if (marks[item] === 1) continue;
         const reward = rewards[n * A + item] as number;
         if (ceiling + reward <= children.worst) continue;
-        const drop = temperDrop(rule, reward, sameCategory(codes, item, batch.items, end, temperLookback(rule, step)));
-        children.offer(
-          plan.total + reward + price * itemsLeft(rule, plan.temper - drop, env.maxEpisodeSteps - step - 1),
-          item,
-        );
+        const drop = temperDrop(rule, reward, sameCategory(codes, item, items, end, lookback));
+        children.offer(plan.total + reward + price * itemsLeft(rule, plan.temper - drop, left), item);
       }
       for (const [promise, item] of children.entries()) {
         const reward = rewards[n * A + item] as number;
-        const drop = temperDrop(rule, reward, sameCategory(codes, item, batch.items, end, temperLookback(rule, step)));
+        const drop = temperDrop(rule, reward, sameCategory(codes, item, items, end, lookback));
         const child = { items: [...plan.items, item], temper: plan.temper - drop, total: plan.total + reward, promise };
-        const over = child.temper < rule.leaveBelow || step + 1 === env.maxEpisodeSteps;
+        const over = child.temper < rule.leaveBelow || left === 0;
         if (!over) next.push(child);
-        else if (best === undefined || child.total > best.total) best = child;
+        else if (this.#best === undefined || child.total > this.#best.total) this.#best = child;
       }
     }
-    beam = next.sort((x, y) => y.promise - x.promise).slice(0, width);
+    this.beam = next.sort((x, y) => y.promise - x.promise).slice(0, width);
   }
-  return [...(best as Plan).items];
 }
 
 function highest(row: Float32Array, marks: Uint8Array): number {

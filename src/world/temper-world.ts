@@ -29,8 +29,12 @@ export interface TemperWorldParts {
   readonly popularity: Float32Array;
   /** Everything that defines it. */
   readonly facts: Readonly<Record<string, JsonValue>>;
+  /** The part of the facts that the fingerprint is made of. @default facts */
+  readonly identity?: Readonly<Record<string, JsonValue>>;
   /** Arrays that its rewards come from, for the fingerprint. */
   readonly arrays: readonly ArrayBufferView[];
+  /** Whether the train split has a reward of its own, so that `transfer` says something: a planner who knows that one only. @default false */
+  readonly hasTransfer?: boolean;
   /** Episodes a seed that a card plays by default. */
   readonly cardEpisodes: number;
   /** A fresh environment. */
@@ -46,6 +50,7 @@ const POLICIES: readonly CardPolicy[] = [
   'greedy',
   'aware',
   'beam',
+  'transfer',
 ];
 
 /** Users whose mean rewards choose a rotation, and the seed that draws them. */
@@ -53,7 +58,8 @@ const CROWD = { size: 256, seed: 20_240_101 } as const;
 
 /** A world of patience: everything but its data is the same in all of them. */
 export function temperWorld(parts: TemperWorldParts): World {
-  const { name, catalog, popularity } = parts;
+  const { name, catalog, popularity, hasTransfer = false } = parts;
+  const policies = POLICIES.filter((policy) => policy !== 'transfer' || hasTransfer);
   const batchEnv = (options: WorldEnvOptions): TemperEnv => parts.batchEnv(checkWorldEnv(name, options));
   const lists = new Map<WorldSplit, Int32Array>();
   // Both kinds are told true rewards: `train` those of the users one may learn from, `truth` those of the users it is played to.
@@ -86,8 +92,10 @@ export function temperWorld(parts: TemperWorldParts): World {
       case 'beam':
         return beamPlanner(env);
       default:
+        if (policy === 'transfer' && hasTransfer)
+          return beamPlanner(env, { source: batchEnv({ split: 'train', size: 1, seed: 0 }).rules.source });
         throw new InvalidArgumentError(
-          `${name}: expected \`policy\` to be one of ${POLICIES.join(', ')}, got ${describeValue(policy)}`,
+          `${name}: expected \`policy\` to be one of ${policies.join(', ')}, got ${describeValue(policy)}`,
           { argument: 'policy', got: policy },
         );
     }
@@ -101,20 +109,20 @@ export function temperWorld(parts: TemperWorldParts): World {
     popularity,
     facts: parts.facts,
     cardEpisodes: parts.cardEpisodes,
-    policies: POLICIES,
+    policies,
     batchEnv,
     planned(policy, options) {
       const env = batchEnv(options);
       return { env, planner: planner(policy, env, options.split) };
     },
     rotation,
-    fingerprint: () => worldFingerprint(name, parts.facts, catalog, parts.arrays),
+    fingerprint: () => worldFingerprint(name, parts.identity ?? parts.facts, catalog, parts.arrays),
   };
 }
 
 /** A temper rule as facts of a card. */
 export function temperFacts(rule: TemperRule): Readonly<Record<string, JsonValue>> {
-  const { start, likedFrom, likedDrop, otherDrop, leaveBelow, diversity } = rule;
+  const { start, likedFrom, likedDrop, otherDrop, leaveBelow, diversity, fatigue, stochastic } = rule;
   return {
     start,
     likedFrom,
@@ -122,5 +130,7 @@ export function temperFacts(rule: TemperRule): Readonly<Record<string, JsonValue
     otherDrop,
     leaveBelow,
     diversity: diversity === undefined ? null : { ...diversity },
+    ...(fatigue === undefined ? {} : { fatigue: { ...fatigue } }),
+    ...(stochastic === undefined ? {} : { stochastic: { ...stochastic } }),
   };
 }

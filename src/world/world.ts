@@ -61,6 +61,8 @@ export interface World {
   readonly reward: 'truth' | 'model';
   /** Which window the leave rule has; `none` where the rule has none of Coat's. */
   readonly window: 'legacy' | 'correct' | 'none';
+  /** How items may be shown, for worlds that can be measured in EasyRL4Rec's three modes; see `CardRow.evaluation`. @default by the environment's `noRepeat` */
+  readonly evaluation?: 'FB' | 'NX_0' | 'NX_10';
   /** How often each item was chosen in the data a recommender may see, `[A]`. */
   readonly popularity: Float32Array;
   /** Everything that defines it: counts, seeds, rule, calibration. Part of the fingerprint. */

@@ -19,6 +19,7 @@ import { type Arguments, HOSTILE_NAN, type MutationSeed } from './public-calls/m
 import { oracleCalls } from './public-calls/oracle-calls.js';
 import { type PublicCall, publicCall } from './public-calls/public-call.js';
 import { trainCalls } from './public-calls/train-calls.js';
+import { worldCalls } from './public-calls/world-calls.js';
 
 const calls: readonly PublicCall[] = [
   ...foundationCalls,
@@ -29,6 +30,7 @@ const calls: readonly PublicCall[] = [
   ...agentCalls,
   ...envCalls,
   ...trainCalls,
+  ...worldCalls,
 ];
 
 /** Exports that are no entry points, or that have tests of their own, and why. */

@@ -9,10 +9,22 @@ import {
   parseCoat,
   parseInteractions,
   parseItems,
+  parseLastfm,
+  parseMovielens,
+  parseTracks,
   Sequences,
+  trackSequences,
 } from '../../../src/index.js';
-import { readAmazon, readCoat, readInteractions, readItems } from '../../../src/node/index.js';
-import { catalog, floats, ITEMS, id, item, seed, sequences } from './fixtures.js';
+import {
+  readAmazon,
+  readCoat,
+  readInteractions,
+  readItems,
+  readLastfm,
+  readMovielens,
+  readTracks,
+} from '../../../src/node/index.js';
+import { catalog, floats, ITEMS, id, item, seed, sequences, within } from './fixtures.js';
 import { type PublicCall, publicCall } from './public-call.js';
 
 const features = ItemFeatures.tfidf(catalog, { dimensions: 4 });
@@ -32,6 +44,23 @@ const COAT = {
   itemFeatureMap: 'gender:men\ngender:women\njackettype:rain\ncolor:red\nonfrontpage:no\n',
 };
 
+const LASTFM = {
+  artists: 'id\tname\n1\tA\n2\tB\n',
+  plays: 'userID\tartistID\tweight\nu\t1\t5\nu\t2\t3\nv\t1\t2\nv\t2\t9\n',
+  tags: 'tagID\ttagValue\n1\trock\n',
+  taggings: 'userID\tartistID\ttagID\tday\tmonth\tyear\nu\t1\t1\t1\t4\t2009\n',
+};
+const MOVIELENS = {
+  movies: 'movieId,title,genres\n1,A (1999),Drama\n2,B,Comedy|Drama\n',
+  ratings: 'userId,movieId,rating,timestamp\nu,1,4.5,7\nu,2,4,6\nv,2,5,8\nv,1,4,9\n',
+};
+const TRACKS = {
+  songs: '0 \tA\tX\n1 \tB\tY\n2 \tC\tX\n',
+  tags: '0 1\n#\n1\n',
+  tagNames: '0, rock\n1, pop\n',
+};
+const tracks = await parseTracks(TRACKS);
+
 const folder = mkdtempSync(join(tmpdir(), 'ialp-public-calls-'));
 const itemsFile = join(folder, 'items.csv');
 const takenFile = join(folder, 'taken.csv');
@@ -39,6 +68,24 @@ writeFileSync(itemsFile, ITEM_CSV);
 writeFileSync(takenFile, TAKEN_CSV);
 writeFileSync(join(folder, 'Scientific.item.json'), AMAZON_ITEMS);
 writeFileSync(join(folder, 'Scientific.inter.json'), AMAZON_TAKEN);
+
+for (const [name, text] of [
+  ['artists.dat', LASTFM.artists],
+  ['user_artists.dat', LASTFM.plays],
+  ['tags.dat', LASTFM.tags],
+  ['user_taggedartists.dat', LASTFM.taggings],
+  ['movies.csv', MOVIELENS.movies],
+  ['ratings.csv', MOVIELENS.ratings],
+  ['song_hash.txt', TRACKS.songs],
+  ['tags.txt', TRACKS.tags],
+  ['tag_hash.txt', TRACKS.tagNames],
+] as const)
+  writeFileSync(join(folder, name), text);
+const lastfmOptions = {
+  order: fc.constantFrom('plays' as const, 'tags' as const),
+  minListeners: fc.constantFrom(1, 2),
+};
+const movielensOptions = { minRating: fc.constantFrom(1, 4), minCount: fc.constantFrom(1, 2) };
 
 const parsedItems = fc.record({
   format: fc.constant('csv' as const),
@@ -251,6 +298,62 @@ export const catalogCalls: readonly PublicCall[] = [
       }),
     },
     call: ({ files, options }) => parseCoat(files, options),
+  }),
+  publicCall('parseLastfm', {
+    covers: ['parseLastfm'],
+    arguments: {
+      files: fc.constant({ ...LASTFM }),
+      options: fc.record({ ...lastfmOptions, sources: fc.constant({ plays: 'plays' }) }),
+    },
+    call: ({ files, options }) => parseLastfm(files, options),
+  }),
+  publicCall('parseMovielens', {
+    covers: ['parseMovielens'],
+    arguments: {
+      files: fc.constant({ ...MOVIELENS }),
+      options: fc.record({ ...movielensOptions, sources: fc.constant({ movies: 'movies' }) }),
+    },
+    call: ({ files, options }) => parseMovielens(files, options),
+  }),
+  publicCall('parseTracks', {
+    covers: ['parseTracks'],
+    arguments: {
+      files: fc.constant({ ...TRACKS }),
+      options: fc.record({ count: fc.constantFrom(2, 9), sources: fc.constant({ songs: 'songs' }) }),
+    },
+    call: ({ files, options }) => parseTracks(files, options),
+  }),
+  publicCall('trackSequences', {
+    covers: ['trackSequences'],
+    // What parseTracks gives; how many it left out is only told.
+    takesNaN: /^data\.untitled$/,
+    arguments: {
+      data: fc.constant({ ...tracks }),
+      options: fc.record({
+        count: fc.constantFrom(1, 5),
+        meanLength: fc.constantFrom(2, 3.5),
+        maxLength: fc.constantFrom(2, 3),
+        sameArtist: within(0, 0.5),
+        sameTag: within(0, 0.5),
+        seed,
+      }),
+    },
+    call: ({ data, options }) => trackSequences(data, options),
+  }),
+  publicCall('readLastfm, readMovielens and readTracks', {
+    covers: ['readLastfm', 'readMovielens', 'readTracks'],
+    runs: 60,
+    arguments: {
+      folder: fc.constant(folder),
+      lastfm: fc.record(lastfmOptions),
+      movielens: fc.record(movielensOptions),
+      tracks: fc.record({ count: fc.constantFrom(2, 9) }),
+    },
+    call: async ({ folder, lastfm, movielens, tracks }) => {
+      await readLastfm(folder, lastfm);
+      await readMovielens(folder, movielens);
+      await readTracks(folder, tracks);
+    },
   }),
   publicCall('readCoat', {
     covers: ['readCoat'],

@@ -4,6 +4,7 @@ import { type Env, type EnvReset, type EnvStep, liftEnv } from '../../../src/env
 import { InvalidArgumentError } from '../../../src/foundation/errors.js';
 import { Rng } from '../../../src/foundation/rng.js';
 import { batchEnvContract } from '../../../src/testing/env-contract.js';
+import { coatWorld } from '../../../src/world/coat-world.js';
 import { TINY, tinyCoat } from './tiny-coat.js';
 
 const data = tinyCoat();
@@ -129,6 +130,65 @@ describe('coatEnv', () => {
     expect(() => coatEnv({ data, window: 'legcy' as 'legacy' })).toThrow(/window/);
     expect(() => coatEnv({ data, sise: 3 } as never)).toThrow(/size/);
   });
+});
+
+describe('evaluation modes', () => {
+  it('FB lets a coat come again, NX_0 and NX_10 refuse it, the start item too', () => {
+    for (const [evaluation, refuses] of [
+      ['FB', false],
+      ['NX_0', true],
+      ['NX_10', true],
+    ] as const) {
+      const env = coatEnv({ data, evaluation });
+      env.reset({ seed: 2 });
+      const start = env.histories().items[0] as number;
+      const show = (): unknown => env.step(Int32Array.of(start));
+      if (refuses) expect(show).toThrow(/never repeats/);
+      else expect(show).not.toThrow();
+    }
+  });
+
+  it('NX_0 lets shoppers leave, NX_10 keeps them for exactly ten steps', () => {
+    // Coats 0 and 14 are the same to a shopper, so 14 after 0 makes them leave.
+    const others = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+    for (const [evaluation, length, leaves] of [
+      ['FB', 2, 1],
+      ['NX_0', 2, 1],
+      ['NX_10', 10, 0],
+    ] as const) {
+      const env = coatEnv({ data, evaluation });
+      let seed = 1;
+      do env.reset({ seed: seed++ });
+      while ([0, 14, ...others].includes(env.histories().items[0] as number));
+      const flags = [];
+      for (const item of [0, 14, ...others]) {
+        const { terminated, truncated } = env.step(Int32Array.of(item));
+        flags.push([terminated[0], truncated[0]]);
+        if (env.ended[0] === 1) break;
+      }
+      expect([flags.length, flags.at(-1)]).toEqual([length, [leaves, 1 - leaves]]);
+    }
+  });
+
+  it('has planners that play them without a repeat and to the end', () => {
+    for (const evaluation of ['NX_0', 'NX_10'] as const) {
+      const world = coatWorld({ data, evaluation });
+      for (const policy of world.policies) {
+        const { env, planner } = world.planned(policy, { split: 'all', size: 8, seed: 3 });
+        env.reset();
+        const rng = new Rng(1);
+        while (env.ended.includes(0)) env.step(planner.act(rng.uniforms(8)));
+        if (evaluation === 'NX_10') expect([policy, ...env.steps]).toEqual([policy, ...Array(8).fill(10)]);
+      }
+    }
+  });
+
+  for (const evaluation of ['NX_0', 'NX_10'] as const) {
+    for (const { name, run } of batchEnvContract(({ size, seed }) => coatEnv({ data, evaluation, size, seed }), {
+      rewards: { low: 1, high: 5 },
+    }))
+      test(`${evaluation}: ${name}`, run);
+  }
 });
 
 for (const window of ['legacy', 'correct', 'none'] as const) {

@@ -1,9 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import {
+  fatigueShare,
   INDUSTRY_TEMPER,
+  PLAIN_TEMPER,
   SYNTHETIC_TEMPER,
   sameCategory,
   temperDrop,
+  temperLeaves,
   temperLookback,
   temperRuleSchema,
 } from '../../../src/env/leave-rules.js';
@@ -45,6 +48,48 @@ describe('temper rule', () => {
     expect(
       temperRuleSchema.safeParse({ ...SYNTHETIC_TEMPER, diversity: { lookback: 2, repeats: 3, drop: 1 } }).success,
     ).toBe(false);
+  });
+});
+
+describe('options of the temper rule', () => {
+  it('plain is the default without boredom', () => {
+    const { diversity: _, ...rest } = INDUSTRY_TEMPER;
+    expect(PLAIN_TEMPER).toEqual(rest);
+  });
+
+  it('fatigue multiplies by its factor for each of the kind among the latest, start items included', () => {
+    const codes = Int32Array.of(0, 0, 1, -1, -1);
+    const shown = Int32Array.of(0, 1, 2, 0, 3);
+    const share = (item: number, begin: number, end: number, lookback = 4): number =>
+      fatigueShare({ lookback, factor: 0.5 }, codes, item, shown, begin, end);
+    // 0 after 0 1 2 0: three of its kind; looking back over two (2 0): one; after 1 2 alone: one.
+    expect([share(0, 0, 4), share(0, 0, 4, 2), share(1, 1, 3), share(0, 2, 3), share(4, 0, 5)]).toEqual([
+      0.125, 0.5, 0.5, 1, 1,
+    ]);
+  });
+
+  it('leaves by chance: even odds at the mark, rarely above, mostly below', () => {
+    const rule = { ...PLAIN_TEMPER, stochastic: { scale: 0.5 } };
+    // sigmoid(2) = 0.88, sigmoid(-2) = 0.12.
+    expect([0.49, 0.51].map((u) => temperLeaves(rule, 1, u))).toEqual([true, false]);
+    expect([0.87, 0.89].map((u) => temperLeaves(rule, 0, u))).toEqual([true, false]);
+    expect([0.11, 0.13].map((u) => temperLeaves(rule, 2, u))).toEqual([true, false]);
+    expect([0.99, 1, 1.01].map((temper) => temperLeaves(PLAIN_TEMPER, temper, 0))).toEqual([true, false, false]);
+  });
+
+  it('have a schema that refuses what makes no sense', () => {
+    const ok = (extra: object): boolean => temperRuleSchema.safeParse({ ...PLAIN_TEMPER, ...extra }).success;
+    expect([ok({}), ok({ fatigue: { lookback: 4, factor: 0.5 } }), ok({ stochastic: { scale: 1 } })]).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    expect([
+      ok({ fatigue: { lookback: 0, factor: 0.5 } }),
+      ok({ fatigue: { lookback: 4, factor: 1.5 } }),
+      ok({ stochastic: { scale: 0 } }),
+      ok({ tired: 1 }),
+    ]).toEqual([false, false, false, false]);
   });
 });
 

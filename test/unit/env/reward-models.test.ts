@@ -119,6 +119,23 @@ describe('calibrate', () => {
     expect(ten.a).toBeGreaterThan(one.a);
   });
 
+  it('meets them where some rewards are multiplied by a share, and misses them when the shares are left out', () => {
+    const target = { mean: 0.21, best: 4 };
+    const shares = Float32Array.from({ length: logits.length }, (_, n) => [1, 0.5, 0.25][n % 3] as number);
+    const worth = (a: number, b: number): [number, number] => {
+      const rewards = logits.map((logit, n) => ((shares[n] as number) * 5) / (1 + Math.exp(-a * (logit - b))));
+      const best = Array.from({ length: 64 }, (_, s) => Math.max(...rewards.subarray(s * items, (s + 1) * items)));
+      return [rewards.reduce((sum, r) => sum + r) / rewards.length, best.reduce((sum, r) => sum + r) / 64];
+    };
+    const found = calibrate(logits, items, target, shares);
+    const [mean, best] = worth(found.a, found.b);
+    expect(Math.abs(mean - 0.21)).toBeLessThan(0.003);
+    expect(Math.abs(best - 4)).toBeLessThan(0.003);
+    const without = calibrate(logits, items, target);
+    expect(Math.abs(worth(without.a, without.b)[0] - 0.21)).toBeGreaterThan(0.05);
+    expect(() => calibrate(logits, items, target, new Float32Array(3))).toThrow(/shares/);
+  });
+
   it('refuses targets that cannot be', () => {
     expect(() => calibrate(logits, items, { mean: 2, best: 1 })).toThrow(InvalidArgumentError);
     expect(() => calibrate(new Float32Array(10).fill(1), 5, { mean: 0.2, best: 4 })).toThrow(/alike/);

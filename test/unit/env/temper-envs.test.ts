@@ -4,8 +4,8 @@ import { syntheticData } from '../../../src/catalog/synthetic.js';
 import type { HistoryBatch } from '../../../src/compute/history-batch.js';
 import type { LaneEnv } from '../../../src/env/lane-env.js';
 import { INDUSTRY_TEMPER, type TemperRule } from '../../../src/env/leave-rules.js';
-import type { RewardModel } from '../../../src/env/reward-model.js';
-import { sequenceEnv } from '../../../src/env/sequence-env.js';
+import type { LogitModel, RewardModel } from '../../../src/env/reward-model.js';
+import { calibrateReward, sequenceEnv } from '../../../src/env/sequence-env.js';
 import { syntheticEnv } from '../../../src/env/synthetic-env.js';
 import type { TemperRules } from '../../../src/env/temper-rules.js';
 import { CheckpointError, InvalidArgumentError } from '../../../src/foundation/errors.js';
@@ -127,6 +127,77 @@ describe('sequenceEnv', () => {
     );
     expect(() => make({ rule: { ...INDUSTRY_TEMPER, start: -1 } })).toThrow(/start/);
   });
+});
+
+describe('fatigue', () => {
+  const weary: TemperRule = { ...INDUSTRY_TEMPER, fatigue: { lookback: 3, factor: 0.5 } };
+
+  it('tells planners what it pays', () => {
+    const env = make({ rule: weary, size: 2, noRepeat: false });
+    env.reset({ seed: 1 });
+    const rows = new Float32Array(2 * A);
+    for (const items of [
+      [10, 20],
+      [12, 22],
+      [14, 30],
+      [16, 24],
+    ]) {
+      env.rules.source.rewardRows(Int32Array.of(0, 1), env.histories(), rows);
+      const { rewards } = env.step(Int32Array.from(items));
+      expect([...rewards]).toEqual(items.map((item, lane) => rows[lane * A + item]));
+    }
+    // 16 after 10 12 14 in lane 0: 4 x 0.5^3.
+    expect(rows[16]).toBe(0.5);
+    // `people` are not weary.
+    env.rules.people.rewardRows(Int32Array.of(0, 1), env.histories(), rows);
+    expect(rows[16]).toBe(4);
+  });
+
+  it('is part of the calibration', () => {
+    const logits: LogitModel = {
+      name: 'hash',
+      itemCount: A,
+      score: model.score,
+      scoreAll: (_histories, out) => {
+        for (let n = 0; n < out.length; n++) out[n] = Math.sin(n * 12.9898) * 4;
+        return out;
+      },
+    };
+    const target = { mean: 0.8, best: 3.5 };
+    const tired = calibrateReward(logits, { sequences, target, fatigue: { lookback: 4, factor: 0.2 }, codes });
+    const fresh = calibrateReward(logits, { sequences, target });
+    expect(tired.mean).toBeCloseTo(0.8, 2);
+    expect(tired.b).toBeLessThan(fresh.b);
+    expect(() => calibrateReward(logits, { sequences, target, fatigue: { lookback: 4, factor: 0.2 } })).toThrow(
+      /codes/,
+    );
+  });
+});
+
+describe('leaving by chance', () => {
+  const rule: TemperRule = { ...INDUSTRY_TEMPER, stochastic: { scale: 1 } };
+  const lengths = (given: TemperRule, size: number): number[] => {
+    const env = make({ rule: given, size });
+    env.reset({ seed: 3 });
+    for (let t = 0; env.ended.includes(0); t++) {
+      const item = [11, 21, 31, 13, 23, 33, 15, 25, 35, 17, 27, 1, 19, 29, 9, 37, 39, 7, 34, 36][t] as number;
+      env.step(Int32Array.from(env.ended, (flag) => (flag === 1 ? -1 : item)));
+    }
+    return [...env.steps];
+  };
+
+  it('spreads the lengths, and each lane draws alone', () => {
+    const toAction = lengths(rule, 64);
+    expect(new Set(toAction).size).toBeGreaterThan(2);
+    expect(new Set(lengths(INDUSTRY_TEMPER, 64)).size).toBe(1);
+    expect(lengths(rule, 5)).toEqual(toAction.slice(0, 5));
+  });
+
+  for (const { name, run } of batchEnvContract(
+    ({ size, seed }) => make({ size, seed, rule: { ...rule, fatigue: { lookback: 4, factor: 0.5 } } }),
+    { rewards: { low: 0, high: 5 } },
+  ))
+    test(`sequenceEnv, stochastic and weary: ${name}`, run);
 });
 
 describe('syntheticEnv', () => {

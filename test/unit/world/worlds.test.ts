@@ -165,7 +165,7 @@ describe('coatWorld on a small matrix', () => {
 
   it('says model where the reward is one, with another fingerprint', async () => {
     const model = new Float32Array(TINY.users * TINY.items).fill(3);
-    const world = coatWorld({ data, model });
+    const world = coatWorld({ data, reward: model });
     expect([world.reward, coatWorld({ data }).reward]).toEqual(['model', 'truth']);
     expect(await world.fingerprint()).not.toBe(await coatWorld({ data }).fingerprint());
     const [row] = await worldCard(world, { policies: ['randomLegal'], episodes: 20, seeds: 1, split: 'all' });
