@@ -35,7 +35,16 @@ export interface PpoCase {
   readonly contestants: readonly Contestant[];
 }
 
-export type BenchCase = UpdateCase | TrainedCase | TopCase | PpoCase;
+/** A world stepped by a random policy, one thread; the time is that of 1,000 environment steps. */
+export interface EnvCase {
+  readonly kind: 'env';
+  readonly world: 'coat' | 'industrial';
+  /** Users stepped together. */
+  readonly size: number;
+  readonly contestants: readonly Contestant[];
+}
+
+export type BenchCase = UpdateCase | TrainedCase | TopCase | PpoCase | EnvCase;
 
 const everyone = ['ialp', 'tfjs', 'torchNaive', 'torchSameMaths'] as const;
 const withoutTfjs = ['ialp', 'torchNaive', 'torchSameMaths'] as const;
@@ -61,6 +70,8 @@ export const CASES = {
   'top10-100000': { kind: 'top10', items: 100_000, contestants: withoutTfjs },
   'ppo-coat': { kind: 'ppo', world: 'coat', epochs: 10, contestants: alone },
   'ppo-industry': { kind: 'ppo', world: 'industrial', epochs: 20, contestants: alone },
+  'env-coat': { kind: 'env', world: 'coat', size: 2048, contestants: alone },
+  'env-industry': { kind: 'env', world: 'industrial', size: 256, contestants: alone },
 } as const satisfies Record<string, BenchCase>;
 
 export type CaseName = keyof typeof CASES;

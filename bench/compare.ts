@@ -13,7 +13,7 @@ export interface Row {
   readonly peakRssMb: number;
   /** How it ran; of the last round. */
   readonly facts: CaseResult['facts'];
-  /** `ppo-*`: environment steps a second, by the median. */
+  /** `ppo-*`, `env-*`: environment steps a second, by the median. */
   readonly stepsPerSecond?: number;
 }
 
@@ -72,7 +72,7 @@ export function rowOf(name: CaseName, contestant: Contestant, rounds: readonly C
     peakRssMb: Math.max(...rounds.map(({ peakRssMb }) => peakRssMb)),
     facts: (rounds.at(-1) as CaseResult).facts,
     // Its milliseconds are those of 1,000 steps.
-    ...(name.startsWith('ppo-') ? { stepsPerSecond: 1e6 / medianMs } : {}),
+    ...(/^(ppo|env)-/.test(name) ? { stepsPerSecond: 1e6 / medianMs } : {}),
   };
 }
 

@@ -9,6 +9,7 @@ import process from 'node:process';
 import { encodeNamedArrays } from '../src/foundation/named-arrays.js';
 import { torchArrays } from './case-data.js';
 import { type BenchCase, CASES, type CaseName } from './cases.js';
+import { ialpEnv } from './ialp-env.js';
 import { ialpPpo } from './ialp-ppo.js';
 import { ialpTop } from './ialp-top.js';
 import { ialpTrained } from './ialp-trained.js';
@@ -20,7 +21,7 @@ import { tfjsUpdate } from './plain-tfjs.js';
 /** What a contestant is told beside its case. */
 export interface ContestantSettings {
   readonly engine: EngineSettings;
-  /** Where the data set of `ppo-*` is. */
+  /** Where the data set of `ppo-*` and `env-*` is. */
   readonly folder?: string | undefined;
 }
 
@@ -34,13 +35,15 @@ function runIalp(benchCase: BenchCase, { engine, folder }: ContestantSettings): 
       return ialpTop(benchCase, engine);
     case 'ppo':
       return ialpPpo(benchCase, engine, folder as string);
+    case 'env':
+      return ialpEnv(benchCase, engine, folder as string);
   }
 }
 
 const [, , name, contestant, argument] = process.argv as [string, string, CaseName, 'ialp' | 'tfjs' | 'write', string];
 const benchCase: BenchCase = CASES[name];
 if (contestant === 'write') {
-  if (benchCase.kind === 'ppo') throw new Error(`${name} has no contestant in torch`);
+  if (benchCase.kind === 'ppo' || benchCase.kind === 'env') throw new Error(`${name} has no contestant in torch`);
   await writeFile(argument, encodeNamedArrays(torchArrays(benchCase)));
 } else if (contestant === 'ialp') {
   console.log(JSON.stringify(await runIalp(benchCase, JSON.parse(argument) as ContestantSettings)));

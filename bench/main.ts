@@ -56,8 +56,9 @@ function describe({ contestant, medianMs, bestMs, peakRssMb, stepsPerSecond, fac
 
 async function benchCase(name: CaseName): Promise<Row[]> {
   const found: BenchCase = CASES[name];
-  const folder = found.kind === 'ppo' ? sharedData(found.world) : undefined;
-  if (found.kind === 'ppo' && folder === undefined) return [];
+  const needsData = found.kind === 'ppo' || found.kind === 'env';
+  const folder = needsData ? sharedData(found.world) : undefined;
+  if (needsData && folder === undefined) return [];
   const racing = found.contestants.filter((contestant) => values.torch || !contestant.startsWith('torch'));
   const results = new Map<Contestant, CaseResult[]>(racing.map((contestant) => [contestant, []]));
   const hasTorch = racing.some((contestant) => contestant.startsWith('torch'));

@@ -208,7 +208,7 @@ export { sasRec } from './encoder/sasrec.js';
 export type { BatchEnv, BatchReset, BatchStep, MaybePromise } from './env/batch-env.js';
 export { isBatchEnv } from './env/batch-env.js';
 export type { Calibration, CalibrationTarget } from './env/calibrate.js';
-export type { CoatWindow } from './env/coat-env.js';
+export type { CoatEvaluation, CoatWindow } from './env/coat-env.js';
 export type { CoOccurrenceOptions, DotProductOptions } from './env/dot-product-model.js';
 export { coOccurrenceVectors, DotProductModel } from './env/dot-product-model.js';
 export type { Env, EnvReset, EnvStep, LiftOptions } from './env/env.js';
@@ -216,8 +216,8 @@ export { liftEnv } from './env/env.js';
 export type { EpisodeHistories, EpisodeHistoriesOptions } from './env/episode-histories.js';
 export type { EpisodeRules, LaneEnvOptions } from './env/lane-env.js';
 export { LaneEnv } from './env/lane-env.js';
-export type { DiversityRule, TemperRule } from './env/leave-rules.js';
-export { INDUSTRY_TEMPER, SYNTHETIC_TEMPER } from './env/leave-rules.js';
+export type { DiversityRule, FatigueRule, StochasticRule, TemperRule } from './env/leave-rules.js';
+export { INDUSTRY_TEMPER, PLAIN_TEMPER, SYNTHETIC_TEMPER } from './env/leave-rules.js';
 export type { LogitModel, RewardModel } from './env/reward-model.js';
 export { MAX_REWARD, SigmoidReward } from './env/reward-model.js';
 export type { CalibrateRewardOptions, SequenceEnv, SequenceEnvOptions, SequenceSource } from './env/sequence-env.js';
@@ -230,15 +230,49 @@ export type { AmazonWorldOptions } from './world/amazon-world.js';
 export { amazonWorld } from './world/amazon-world.js';
 export type { CardProgress, CardRow, WorldCardOptions } from './world/card.js';
 export { worldCard } from './world/card.js';
-export type { CoatWorldOptions } from './world/coat-world.js';
+export type { CoatModel, CoatModelOptions, SeenArray } from './world/coat-model.js';
+export { fitCoatModel } from './world/coat-model.js';
+export type { CoatWorld, CoatWorldOptions } from './world/coat-world.js';
 export { coatWorld } from './world/coat-world.js';
+export { customWorldSpec, movielensWorldSpec, tracksWorldSpec } from './world/custom-world.js';
 export type { EpisodeTrace, TracedStep, TraceOptions } from './world/episode-trace.js';
 export { traceEpisode, typicalEpisodes } from './world/episode-trace.js';
+export { INDUSTRY_WORLD_TEMPER, industryWorldSpec } from './world/industry-world.js';
+export { LFM_TEMPER, lfmWorldSpec } from './world/lfm-world.js';
 export type { Planner } from './world/planner.js';
+export type { SequenceModelSettings } from './world/sequence-model.js';
+export { SEQUENCE_MODEL } from './world/sequence-model.js';
+export type {
+  BuildSequenceWorldOptions,
+  BuildWorldProgress,
+  BuiltSequenceWorld,
+  SequenceWorld,
+  SequenceWorldData,
+  SequenceWorldSpec,
+  WorldFit,
+  WorldFitName,
+} from './world/sequence-world.js';
+export { buildSequenceWorld, sequenceWorld } from './world/sequence-world.js';
+export type {
+  StoredCoatWorld,
+  StoredSequenceWorld,
+  StoredSyntheticWorld,
+  StoredWorld,
+} from './world/stored-world.js';
+export { storedWorld } from './world/stored-world.js';
 export type { SyntheticWorldOptions } from './world/synthetic-world.js';
 export { syntheticWorld } from './world/synthetic-world.js';
 export type { CardPolicy, PlannedEnv, World, WorldEnvOptions, WorldSplit, WorldStarts } from './world/world.js';
 export { CARD_POLICIES, WORLD_SPLITS, worldStarts } from './world/world.js';
+export type { WorldInput } from './world/world-files.js';
+export type { BuildWorldFolderOptions, OpenWorldOptions, SaveWorldOptions, WorldClaim } from './world/world-folder.js';
+export {
+  buildWorldFolder,
+  openWorldCards,
+  openWorldFolder,
+  saveWorldCard,
+  saveWorldFolder,
+} from './world/world-folder.js';
 
 // Tables and reports.
 

@@ -22,6 +22,8 @@ export interface CsvForm {
   readonly maxLineLength: number;
   /** Whether a quote left open on the last line gives a record without fields (a torn line) in place of an error. */
   readonly skipTorn: boolean;
+  /** Whether `"` quotes a field; otherwise it is a character like any other, as in files made by plain joining. @default true */
+  readonly quoted?: boolean | undefined;
 }
 
 /**
@@ -53,8 +55,7 @@ export async function* csvRecords(input: TextSource, form: CsvForm): AsyncGenera
         text = piece;
         start = line;
       }
-      const quotes = countQuotes(piece);
-      if (quotes % 2 === 1) open = !open;
+      if (form.quoted !== false && countQuotes(piece) % 2 === 1) open = !open;
       if (!open) batch.push({ text, line: start, ended });
     }
     yield parseBatch(batch, form);
@@ -71,11 +72,12 @@ interface Pending {
 }
 
 function parseBatch(batch: readonly Pending[], form: CsvForm): CsvRecord[] {
-  const quoted = batch.filter(({ text }) => text.includes('"'));
+  const isQuoted = (text: string): boolean => form.quoted !== false && text.includes('"');
+  const quoted = batch.filter(({ text }) => isQuoted(text));
   const rows = quoted.length === 0 ? [] : parseRows(quoted, form);
   let next = 0;
   return batch.map(({ text, line, ended }) => {
-    const fields = text.includes('"') ? (rows[next++] as string[]) : text.split(form.delimiter);
+    const fields = isQuoted(text) ? (rows[next++] as string[]) : text.split(form.delimiter);
     return { fields, line, ended };
   });
 }

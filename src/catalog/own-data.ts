@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { InvalidArgumentError, InvalidDataError } from '../foundation/errors.js';
 import { checkOptions, closest, describeValue } from '../foundation/options.js';
 import { Catalog, type CatalogOptions, type Item } from './catalog.js';
-import { eachRow } from './own-rows.js';
+import { eachRow, uniqueRowId } from './own-rows.js';
 import { Sequences } from './sequences.js';
 import type { TextSource } from './text-source.js';
 
@@ -159,13 +159,7 @@ export async function parseItems(input: TextSource, options: ParseItemsOptions):
   const lines = new Map<string, number>();
   await eachRow(input, form, { columns: [idColumn, ...names], needed: [idColumn] }, (row) => {
     if (row === 'torn') return;
-    const id = row.text(idColumn);
-    if (id === '' || id.length > 512)
-      throw row.error(idColumn, 'an id of 1 to 512 characters', id === '' ? '""' : `${id.length} characters`);
-    const before = lines.get(id);
-    if (before !== undefined)
-      throw row.error(idColumn, 'each id once', `${describeValue(id)}, which line ${before} has too`);
-    lines.set(id, row.line);
+    const id = uniqueRowId(row, idColumn, lines);
     const item: Record<string, string> & { id: string } = { id };
     for (const name of names) define(item, name, row.text(name));
     items.push(item);

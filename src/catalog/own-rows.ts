@@ -17,6 +17,8 @@ export interface RowForm {
   readonly maxLineLength: number;
   /** What to do about a last line that is not ended and cannot be read. */
   readonly tornLastLine: 'error' | 'skip';
+  /** Whether `"` quotes a CSV field. @default true */
+  readonly quoted?: boolean | undefined;
 }
 
 /** One record, whatever the format. */
@@ -29,6 +31,31 @@ export interface Row {
   number(name: string): number;
   /** The error that says what is wrong with a field, and where. */
   error(name: string, wanted: string, got: string): InvalidDataError;
+}
+
+/**
+ * A field that names something, not empty.
+ *
+ * @throws {InvalidDataError} naming the place when it is empty or longer than ids may be.
+ */
+export function rowId(row: Row, name: string): string {
+  const id = row.text(name);
+  if (id !== '' && id.length <= 512) return id;
+  throw row.error(name, 'an id of 1 to 512 characters', id === '' ? '""' : `${id.length} characters`);
+}
+
+/**
+ * {@link rowId} of a field that may hold each id once.
+ *
+ * @param lines - the line of each id so far; the new one is added.
+ * @throws {InvalidDataError} naming both lines when the id was there before.
+ */
+export function uniqueRowId(row: Row, name: string, lines: Map<string, number>): string {
+  const id = rowId(row, name);
+  const before = lines.get(id);
+  if (before !== undefined) throw row.error(name, 'each id once', `${describeValue(id)}, which line ${before} has too`);
+  lines.set(id, row.line);
+  return id;
 }
 
 /** Which fields are read. */

@@ -78,6 +78,23 @@ async function* decoded(input: TextSource, source: string, line: () => number): 
   if (text !== '') yield text;
 }
 
+/**
+ * A source whose bytes are ISO-8859-1, as text: every byte is the character of its number. Strings stay as they are.
+ *
+ * @throws {InvalidArgumentError} when the input, or a chunk of it, is no text.
+ */
+export async function* latin1Text(input: TextSource): AsyncGenerator<string> {
+  for await (const chunk of chunksOf(input)) {
+    if (typeof chunk === 'string') yield chunk;
+    else if (chunk instanceof Uint8Array) {
+      let text = '';
+      // A call with a whole file as arguments would overflow the stack.
+      for (let at = 0; at < chunk.length; at += 4096) text += String.fromCharCode(...chunk.subarray(at, at + 4096));
+      yield text;
+    } else throw noText(chunk);
+  }
+}
+
 function chunksOf(input: TextSource): AsyncIterable<string | Uint8Array> | Iterable<string | Uint8Array> {
   if (typeof input === 'string' || input instanceof Uint8Array) return [input];
   const isIterable =

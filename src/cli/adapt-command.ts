@@ -4,7 +4,7 @@ import { formatCount } from '../experiment/report-html.js';
 import { adaptOnWorld } from '../experiment/run-on-world.js';
 import { linearSchedule } from '../foundation/schedules.js';
 import { type BackendOption, backendOption } from './backend-option.js';
-import { loadWorld, type WorldName, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
+import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import { folder, integer, real, risingIntegers } from './parse-options.js';
 import { runTable } from './result-tables.js';
 import { describeRun } from './run-progress.js';
@@ -12,7 +12,7 @@ import { loadSavedPolicy, savePolicy } from './saved-policy.js';
 import { type CommonOptions, type OpenSession, withCommonOptions } from './session.js';
 
 interface AdaptCommandOptions extends CommonOptions, WorldOptions, BackendOption {
-  readonly world: WorldName;
+  readonly world: string;
   readonly from?: string;
   readonly scheme: 'fineTune' | 'mixture';
   readonly algorithm: 'ppo' | 'replay' | 'paper';
@@ -71,7 +71,7 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
   if (marks !== undefined && (marks.at(-1) as number) > steps)
     refuse(`--marks go to ${marks.at(-1)}, past the ${steps} --steps`);
   const session = open(options);
-  const world = await loadWorld(command, options.world, options);
+  const world = await loadWorld(command, options.world, options, ['train', 'test']);
   await session.startBackend(options.backend);
   session.say(world.description);
   const given = from === undefined ? undefined : await loadSavedPolicy(from, world.catalog, session.warn);

@@ -3,7 +3,7 @@ import { formatCount } from '../experiment/report-html.js';
 import { evaluateOnWorld } from '../experiment/run-on-world.js';
 import { WORLD_SPLITS, type WorldSplit } from '../world/world.js';
 import { type BackendOption, backendOption } from './backend-option.js';
-import { loadWorld, type WorldName, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
+import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import { folder, integer, real } from './parse-options.js';
 import { runTable } from './result-tables.js';
 import { describeRun } from './run-progress.js';
@@ -12,7 +12,7 @@ import { seedList } from './seed-list.js';
 import { type CommonOptions, type OpenSession, withCommonOptions } from './session.js';
 
 interface EvaluateCommandOptions extends CommonOptions, WorldOptions, BackendOption {
-  readonly world: WorldName;
+  readonly world: string;
   readonly policy: string;
   readonly split: WorldSplit;
   readonly episodes: number;
@@ -41,7 +41,7 @@ async function run(command: Command, options: EvaluateCommandOptions, open: Open
   const { policy, split, episodes, temperature } = options;
   const session = open(options);
   const seeds = seedList(options.seed, options.seeds);
-  const world = await loadWorld(command, options.world, options);
+  const world = await loadWorld(command, options.world, options, ['train', split]);
   await session.startBackend(options.backend);
   session.say(world.description);
   const { agent, facts } = await loadSavedPolicy(policy, world.catalog, session.warn);

@@ -6,7 +6,7 @@ import { plannedCalls, pretrainOnWorld } from '../experiment/run-on-world.js';
 import { readItems } from '../node/read-data.js';
 import { pretrain } from '../train/pretrain.js';
 import { type BackendOption, backendOption } from './backend-option.js';
-import { loadWorld, type WorldName, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
+import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import { makeOracle, type OracleName, oracleOption } from './make-oracle.js';
 import { integer, names, real } from './parse-options.js';
 import { runTable } from './result-tables.js';
@@ -16,7 +16,7 @@ import { type CommonOptions, type OpenSession, type Session, withCommonOptions }
 import { textTable } from './text-table.js';
 
 interface PretrainCommandOptions extends CommonOptions, WorldOptions, BackendOption {
-  readonly world?: WorldName;
+  readonly world?: string;
   readonly items?: string;
   readonly scenario: string;
   readonly itemNoun: string;
@@ -74,12 +74,12 @@ async function run(command: Command, options: PretrainCommandOptions, open: Open
 
 async function onWorld(
   command: Command,
-  name: WorldName,
+  place: string,
   options: PretrainCommandOptions,
   session: Session,
 ): Promise<void> {
   const { seed, noise, algorithm, checkpointEvery, lanes, calls, epochs, episodes } = options;
-  const world = await loadWorld(command, name, options);
+  const world = await loadWorld(command, place, options, ['train', 'test']);
   await session.startBackend(options.backend);
   session.say(world.description);
   const preset = worldPreset(world);

@@ -149,6 +149,12 @@ export class Session {
     return storage;
   }
 
+  /** Says that what is done so far is kept in a folder, until it is said that none is. */
+  keepStateIn(folder: string | undefined, isResumed = false): void {
+    this.#state = folder;
+    if (isResumed) this.say(`Going on with the interrupted build in ${folder} (delete that folder to begin anew).`);
+  }
+
   /** Removes the state: the run has ended well. */
   async closeState(): Promise<void> {
     if (this.#state !== undefined) await rm(this.#state, { recursive: true, force: true });

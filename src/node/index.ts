@@ -7,4 +7,12 @@
 export type { FileStorageOptions } from './file-storage.js';
 export { FileStorage, fileStorage } from './file-storage.js';
 export type { ReadInteractionsOptions, ReadItemsOptions } from './read-data.js';
-export { readAmazon, readCoat, readInteractions, readItems } from './read-data.js';
+export {
+  readAmazon,
+  readCoat,
+  readInteractions,
+  readItems,
+  readLastfm,
+  readMovielens,
+  readTracks,
+} from './read-data.js';

@@ -4,6 +4,14 @@ import { extname, join } from 'node:path';
 import { AMAZON_FILES, type AmazonData, type AmazonOptions, parseAmazon } from '../catalog/amazon.js';
 import type { Catalog } from '../catalog/catalog.js';
 import { COAT_FILES, type CoatData, type CoatFiles, type CoatOptions, parseCoat } from '../catalog/coat.js';
+import { LASTFM_FILES, type LastfmData, type LastfmFiles, type LastfmOptions, parseLastfm } from '../catalog/lastfm.js';
+import {
+  MOVIELENS_FILES,
+  type MovielensData,
+  type MovielensFiles,
+  type MovielensOptions,
+  parseMovielens,
+} from '../catalog/movielens.js';
 import {
   type OwnInteractions,
   type ParseInteractionsOptions,
@@ -11,6 +19,7 @@ import {
   parseInteractions,
   parseItems,
 } from '../catalog/own-data.js';
+import { parseTracks, TRACKS_FILES, type TracksData, type TracksFiles, type TracksOptions } from '../catalog/tracks.js';
 import { argumentError } from '../foundation/arguments.js';
 import { IalpError, InvalidArgumentError, InvalidDataError } from '../foundation/errors.js';
 
@@ -28,15 +37,14 @@ export async function readCoat(folder: string, options: Omit<CoatOptions, 'sourc
     keyof CoatFiles,
     string
   >;
-  const [train, truth, test, userFeatures, userFeatureMap, itemFeatures, itemFeatureMap] = await Promise.all([
-    readText(sources.train),
-    readText(sources.truth),
-    readText(sources.test, 'optional'),
-    readText(sources.userFeatures),
-    readText(sources.userFeatureMap),
-    readText(sources.itemFeatures),
-    readText(sources.itemFeatureMap),
-  ]);
+  // One after another, so that of several missing files the same one is named every time.
+  const train = await readText(sources.train);
+  const truth = await readText(sources.truth);
+  const test = await readText(sources.test, 'optional');
+  const userFeatures = await readText(sources.userFeatures);
+  const userFeatureMap = await readText(sources.userFeatureMap);
+  const itemFeatures = await readText(sources.itemFeatures);
+  const itemFeatureMap = await readText(sources.itemFeatureMap);
   const files = { train, truth, userFeatures, userFeatureMap, itemFeatures, itemFeatureMap };
   return parseCoat(test === undefined ? files : { ...files, test }, { ...options, sources });
 }
@@ -57,6 +65,45 @@ export async function readAmazon(
   const interactionsSource = join(folder, AMAZON_FILES.interactions);
   const [items, interactions] = await Promise.all([readText(itemsSource), readText(interactionsSource)]);
   return parseAmazon(items, interactions, { ...options, itemsSource, interactionsSource });
+}
+
+/**
+ * Reads Last.fm 2K from its folder, streaming: the files of {@link LASTFM_FILES}.
+ *
+ * @param folder - the folder, as it was unpacked.
+ * @param options - the order of the sequences, and which artists stay.
+ * @throws {InvalidDataError} naming the file that is missing, or the file, line and column of what is wrong in it.
+ */
+export async function readLastfm(folder: string, options: Omit<LastfmOptions, 'sources'> = {}): Promise<LastfmData> {
+  const { files, sources } = openFiles<LastfmFiles>(folder, 'readLastfm', LASTFM_FILES);
+  return parseLastfm(files, { ...options, sources });
+}
+
+/**
+ * Reads MovieLens from its folder, streaming: the files of {@link MOVIELENS_FILES}.
+ *
+ * @param folder - the folder, as it was unpacked.
+ * @param options - which ratings and films stay.
+ * @throws {InvalidDataError} naming the file that is missing, or the file, line and column of what is wrong in it.
+ */
+export async function readMovielens(
+  folder: string,
+  options: Omit<MovielensOptions, 'sources'> = {},
+): Promise<MovielensData> {
+  const { files, sources } = openFiles<MovielensFiles>(folder, 'readMovielens', MOVIELENS_FILES);
+  return parseMovielens(files, { ...options, sources });
+}
+
+/**
+ * Reads the Yes.com tracks from their folder, streaming: the files of {@link TRACKS_FILES}. Sequences are made by `trackSequences`.
+ *
+ * @param folder - the folder.
+ * @param options - how many tracks.
+ * @throws {InvalidDataError} naming the file that is missing, or the file, line and column of what is wrong in it.
+ */
+export async function readTracks(folder: string, options: Omit<TracksOptions, 'sources'> = {}): Promise<TracksData> {
+  const { files, sources } = openFiles<TracksFiles>(folder, 'readTracks', TRACKS_FILES);
+  return parseTracks(files, { ...options, sources });
 }
 
 /** Options of {@link readItems}: those of `parseItems`, the source being the path and the format told by its ending if not given. */
@@ -123,18 +170,32 @@ async function readStream<T>(
   parse: (chunks: AsyncIterable<Uint8Array>) => Promise<T>,
 ): Promise<T> {
   checkPath(path, where, 'path');
+  return parse(chunksOf(path));
+}
+
+/** Streams of a data set's files, and their paths as errors call them. */
+function openFiles<Files extends object>(
+  folder: string,
+  where: string,
+  names: Readonly<Record<keyof Files, string>>,
+): { readonly files: Files; readonly sources: Record<keyof Files, string> } {
+  checkPath(folder, where, 'folder');
+  const entries = (Object.keys(names) as (keyof Files)[]).map((name) => [name, join(folder, names[name])] as const);
+  return {
+    sources: Object.fromEntries(entries) as Record<keyof Files, string>,
+    files: Object.fromEntries(entries.map(([name, path]) => [name, chunksOf(path)])) as unknown as Files,
+  };
+}
+
+/** The file is opened when the first chunk is asked for: where the options are refused, never. */
+async function* chunksOf(path: string): AsyncGenerator<Uint8Array> {
   try {
-    return await parse(chunksOf(path));
+    yield* createReadStream(path) as AsyncIterable<Uint8Array>;
   } catch (error) {
     // Errors of the file system carry the call that failed; anything else is not about the file.
     const isSystem = error instanceof Error && !(error instanceof IalpError) && 'syscall' in error;
     throw isSystem ? unreadable(path, error) : error;
   }
-}
-
-/** The file is opened when the first chunk is asked for: where the options are refused, never. */
-async function* chunksOf(path: string): AsyncGenerator<Uint8Array> {
-  yield* createReadStream(path) as AsyncIterable<Uint8Array>;
 }
 
 async function readText(path: string): Promise<string>;

@@ -3,7 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { layOut, programsOf, runProgram, typeCheck, type Workshop } from './snippets.js';
+import { sharedData } from '../shared-data.js';
+import {
+  layOut,
+  layOutShell,
+  programsOf,
+  runProgram,
+  runShell,
+  shellBlocksOf,
+  typeCheck,
+  type Workshop,
+} from './snippets.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -51,6 +61,37 @@ describe('the snippets of README.md and docs/', () => {
       expect(status, output).toBe(0);
     });
   }
+});
+
+describe('the commands of docs/', () => {
+  // In order, in one folder: a command uses what the one before it made.
+  it('of build-a-world.md run as they stand', { timeout: 240_000 }, () =>
+    inFolder(async (folder) => {
+      const page = 'docs/how-to/build-a-world.md';
+      const blocks = shellBlocksOf(await readFile(join(root, page), 'utf8'), page);
+      expect(blocks.map(({ needs }) => needs)).toEqual([undefined, undefined, 'movielens']);
+      await layOutShell(folder);
+      for (const { name, commands, needs } of blocks) {
+        const data = needs === undefined ? undefined : sharedData(needs);
+        if (needs !== undefined && data === undefined) continue;
+        const env = data === undefined ? {} : { MOVIELENS: data };
+        const { status, output } = await runShell(commands, 200_000, { cwd: folder, env });
+        expect(status, `${name}\n${output}`).toBe(0);
+      }
+    }),
+  );
+
+  it('would fail at the first command that does', { timeout: 60_000 }, () =>
+    inFolder(async (folder) => {
+      await layOutShell(folder);
+      const [block] = shellBlocksOf('```sh\nls\n```\n```sh run\nnpx ialp wrold\ntouch done\n```\n', 'a.md');
+      expect(block).toMatchObject({ name: 'a.md:4', needs: undefined });
+      const { status, output } = await runShell(block?.commands as string, 50_000, { cwd: folder });
+      expect(status).toBe(2);
+      expect(output).toContain('Did you mean world?');
+      expect(await readdir(folder)).not.toContain('done');
+    }),
+  );
 });
 
 describe('programsOf', () => {

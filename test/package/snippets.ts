@@ -70,6 +70,49 @@ export function programsOf(markdown: string, page: string): Program[] {
   }));
 }
 
+/** A `sh run` block: commands that a reader types, run as they stand. */
+export interface ShellBlock {
+  /** `docs/x.md:12`, the line of the fence. */
+  readonly name: string;
+  readonly commands: string;
+  /** The data set without which it is left out. */
+  readonly needs: string | undefined;
+}
+
+/**
+ * The `sh run` blocks of one page, in order; plain `sh` blocks are for reading only. A word after `run` names the data set that the block needs.
+ */
+export function shellBlocksOf(markdown: string, page: string): ShellBlock[] {
+  const blocks: ShellBlock[] = [];
+  const lines = markdown.split(/\r?\n/);
+  for (const [index, line] of lines.entries()) {
+    const fence = /^```sh run(?: (\w+))?$/.exec(line);
+    if (fence === null) continue;
+    const end = lines.indexOf('```', index);
+    blocks.push({ name: `${page}:${index + 1}`, commands: lines.slice(index + 1, end).join('\n'), needs: fence[1] });
+  }
+  return blocks;
+}
+
+/** A folder in which `npx ialp` is this checkout's `src/`, as if it were installed there. */
+export async function layOutShell(folder: string): Promise<void> {
+  const bin = join(folder, 'node_modules/.bin');
+  await mkdir(bin, { recursive: true });
+  await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
+  const command = ['node', '--import', pathToFileURL(join(root, 'node_modules/tsx/dist/loader.mjs')).href];
+  const script = `#!/bin/sh\nexec ${[...command, join(root, 'src/cli/main.ts')].map((word) => `'${word}'`).join(' ')} "$@"\n`;
+  await writeFile(join(bin, 'ialp'), script, { mode: 0o755 });
+}
+
+/** Runs commands in bash, which stops at the first that fails. */
+export function runShell(
+  commands: string,
+  timeoutMs: number,
+  { cwd, env = {} }: Required<Pick<ProgramInput, 'cwd'>> & ProgramInput,
+): Promise<Outcome> {
+  return run('bash', ['-euo', 'pipefail', '-c', commands], timeoutMs, { cwd, env });
+}
+
 /** A folder of programs, laid out so that `ialp` means this checkout's `src/`. */
 export interface Workshop {
   /** Program name -> its file. */
@@ -155,10 +198,22 @@ export function runProgram(
 ): Promise<Outcome> {
   // tsx as a loader, not as a command: its command is a second process, which would outlive a kill.
   const loader = pathToFileURL(join(root, 'node_modules/tsx/dist/loader.mjs')).href;
+  return run(process.execPath, ['--import', loader, file, ...args], timeoutMs, {
+    cwd,
+    env: { TSX_TSCONFIG_PATH: tsconfig, ...env },
+  });
+}
+
+function run(
+  command: string,
+  args: readonly string[],
+  timeoutMs: number,
+  { cwd, env }: Required<Pick<ProgramInput, 'cwd' | 'env'>>,
+): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--import', loader, file, ...args], {
+    const child = spawn(command, args, {
       cwd,
-      env: { ...process.env, TSX_TSCONFIG_PATH: tsconfig, ...env },
+      env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: timeoutMs,
       killSignal: 'SIGKILL',

@@ -20,7 +20,7 @@ const WRONG: readonly (readonly [command: string, message: RegExp])[] = [
   ['world', /Usage: ialp world/],
   ['world cadr', /Did you mean card\?/],
   ['world card', /missing required argument 'world'/],
-  ['world card mars', /Allowed choices are synthetic, coat, amazon/],
+  ['world card mars', /There is no such world and no such folder. Allowed are synthetic, coat, amazon, and the folder/],
   ['world card coat', /the world coat needs --data DIR, the folder with .*train.ascii/],
   ['world card amazon', /the world amazon needs --data DIR, the folder with Scientific.item.json/],
   ['world card synthetic --data .', /the synthetic world is generated/],

@@ -4,6 +4,7 @@ import { DotProductModel } from '../../../src/env/dot-product-model.js';
 import { INDUSTRY_TEMPER, type TemperRule } from '../../../src/env/leave-rules.js';
 import { SigmoidReward } from '../../../src/env/reward-model.js';
 import { sequenceEnv } from '../../../src/env/sequence-env.js';
+import type { TemperSource } from '../../../src/env/temper-rules.js';
 import { Rng } from '../../../src/foundation/rng.js';
 import { identityEnv, tinyCatalog } from '../../../src/testing/tiny-envs.js';
 import {
@@ -105,6 +106,55 @@ describe('beamPlanner', () => {
     const item = beamPlanner(env).act(new Float64Array(1))[0] as number;
     expect(item).toBeGreaterThanOrEqual(0);
     expect(item).not.toBe(5);
+  });
+});
+
+describe('planners of many lanes at once', () => {
+  const many = (size: number) => {
+    const rng = new Rng(4);
+    const model = new DotProductModel({ vectors: Float32Array.from({ length: A * 3 }, () => rng.normal()), width: 3 });
+    return sequenceEnv({
+      catalog: tinyCatalog(A),
+      sequences: Sequences.from([[0], [1], [2], [3]], { itemCount: A }),
+      rewardModel: new SigmoidReward(model, { a: 1.5, b: 0.2 }),
+      codes: Int32Array.from({ length: A }, (_, item) => item % 3),
+      rule,
+      maxEpisodeSteps: 5,
+      size,
+      seed: 1,
+    });
+  };
+  const histories = (size: number, make: (env: TemperEnv) => Planner): string[] => {
+    const env = many(size);
+    env.reset();
+    const planner = make(env);
+    while (env.ended.includes(0)) env.step(planner.act(new Float64Array(size)));
+    const { items, lengths, length } = env.histories();
+    return Array.from(lengths, (count, lane) => items.subarray(lane * length, lane * length + count).join());
+  };
+
+  it('choose for each lane what they choose for fewer', () => {
+    for (const make of [greedyPlanner, awarePlanner, beamPlanner]) {
+      const [three, all] = [histories(3, make), histories(40, make)];
+      expect(all.slice(0, 3)).toEqual(three);
+      expect(new Set(all).size).toBeGreaterThan(1);
+    }
+  });
+
+  it('plan by another world where told to, once, and go on where its users would have left', () => {
+    // In the other world nothing but item 5 and 6 pays, and nothing pleases: its users leave after two steps; these stay longer.
+    const source: TemperSource = {
+      start: () => {},
+      reward: () => {},
+      rewardRows: (_lanes, { size }, rewards) => {
+        for (let row = 0; row < size; row++) rewards.set([0, 0, 0, 0, 0, 1.5, 1], row * A);
+      },
+    };
+    const plans = histories(8, (env) => beamPlanner(env, { source }));
+    for (const plan of plans) expect(plan.slice(2)).toMatch(/^(5,6|6,5)/);
+    expect(plans.some((plan) => plan.split(',').length > 3)).toBe(true);
+    // Negative control: by these users' own rewards it plans otherwise.
+    expect(histories(8, beamPlanner)).not.toEqual(plans);
   });
 });
 
