@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { checkObject } from '../foundation/arguments.js';
+import { Catalog } from '../catalog/catalog.js';
+import { argumentError, checkObject } from '../foundation/arguments.js';
 import { checkOptions } from '../foundation/options.js';
 import { actionRng, CARD_POLICIES, type CardPolicy, WORLD_SPLITS, type World, type WorldSplit } from './world.js';
 
@@ -60,6 +61,8 @@ interface Patience {
  */
 export function traceEpisode(world: World, options: TraceOptions): EpisodeTrace {
   checkObject('traceEpisode', 'world', world, ['planned'], 'a World');
+  if (!(world.catalog instanceof Catalog))
+    throw argumentError('traceEpisode', 'world.catalog', 'a Catalog', world.catalog);
   const { policy, split, seed } = checkOptions(schema, options, 'traceEpisode');
   const { env, planner } = world.planned(policy, { split, size: 1, seed });
   const { catalog } = world;
@@ -86,6 +89,9 @@ const TYPICAL: readonly CardPolicy[] = ['random', 'rotationTrain', 'greedy', 'be
 
 /** An episode of the same user under each of a few telling policies that the world has. */
 export function typicalEpisodes(world: World, options: Omit<TraceOptions, 'policy'> = {}): EpisodeTrace[] {
+  checkObject('typicalEpisodes', 'world', world, ['planned'], 'a World');
+  if (!Array.isArray(world.policies))
+    throw argumentError('typicalEpisodes', 'world.policies', 'a list of policies', world.policies);
   return TYPICAL.filter((policy) => world.policies.includes(policy)).map((policy) =>
     traceEpisode(world, { ...options, policy }),
   );

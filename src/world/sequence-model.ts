@@ -7,6 +7,7 @@ import { type HistoryBatch, selectRows } from '../compute/history-batch.js';
 import type { Kernels } from '../compute/kernels.js';
 import { initParameters, type ModelSpec } from '../compute/model.js';
 import { Adam } from '../compute/optimiser.js';
+import type { ParameterStore } from '../compute/parameter-store.js';
 import { sasRec } from '../encoder/sasrec.js';
 import type { LogitModel } from '../env/reward-model.js';
 import { argumentError, checkObject } from '../foundation/arguments.js';
@@ -95,18 +96,22 @@ export class SequenceModel implements LogitModel {
   /** Number of items, A. */
   readonly itemCount: number;
   readonly #spec: ModelSpec;
-  readonly #parameters: NamedArrays;
+  readonly #store: ParameterStore;
   readonly #everyItem: Int32Array;
   #kernels: Kernels | undefined;
   #isDisposed = false;
 
-  /** @throws {CheckpointError} when the parameters are not of this form. */
+  /**
+   * @param form - what the model is.
+   * @param parameters - of {@link trainSequenceModel}; copied.
+   * @param source - what errors call them. @default 'SequenceModel'
+   * @throws {CheckpointError} when the parameters are not of this form.
+   */
   constructor(form: SequenceModelForm, parameters: NamedArrays, source = 'SequenceModel') {
     this.itemCount = form.itemCount;
     this.#spec = modelSpec(form);
-    // Read once for the checks: the kernels have copies of their own.
-    initParameters(this.#spec, new Rng(0)).loadNamedArrays(parameters, source);
-    this.#parameters = parameters;
+    this.#store = initParameters(this.#spec, new Rng(0));
+    this.#store.loadNamedArrays(parameters, source);
     this.#everyItem = Int32Array.from({ length: ROWS_AT_ONCE * form.itemCount }, (_, i) => i % form.itemCount);
   }
 
@@ -149,11 +154,7 @@ export class SequenceModel implements LogitModel {
 
   #forward(batch: HistoryBatch, items: Int32Array, width: number): { readonly scores: Float32Array } {
     if (this.#isDisposed) throw new DisposedError('SequenceModel');
-    if (this.#kernels === undefined) {
-      const store = initParameters(this.#spec, new Rng(0));
-      store.loadNamedArrays(this.#parameters, 'SequenceModel');
-      this.#kernels = createKernels(this.#spec, store);
-    }
+    this.#kernels ??= createKernels(this.#spec, this.#store);
     return this.#kernels.forward(batch, { scoresOf: { head: 'actor', items, width } });
   }
 }
@@ -477,7 +478,7 @@ function ask(
   chosen: Int32Array,
   { window, width, draw }: { readonly window: number; readonly width: number; readonly draw: () => number },
 ): Questions {
-  const { items: all, offsets: _ } = prefixes.sequences;
+  const { items: all } = prefixes.sequences;
   const size = chosen.length;
   const histories = {
     size,

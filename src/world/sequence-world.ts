@@ -76,9 +76,9 @@ export const sequenceWorldSpecSchema = z.strictObject({
 });
 
 /** The parts of a world that have a reward model of their own. */
-export const WORLD_FITS = ['train', 'validation', 'test'] as const;
-/** One of {@link WORLD_FITS}. */
-export type WorldFitName = (typeof WORLD_FITS)[number];
+export const WORLD_FITS: readonly WorldFitName[] = ['train', 'validation', 'test'];
+/** A part of a world that has a reward model of its own. */
+export type WorldFitName = 'train' | 'validation' | 'test';
 
 /** The reward of one part of a world. */
 export interface WorldFit {
@@ -156,6 +156,18 @@ const buildSchema = z.strictObject({
     .custom<(progress: BuildWorldProgress) => void>((value) => typeof value === 'function', 'expected a function')
     .optional(),
 });
+
+const number = z.number();
+const fitsSchema = z.partialRecord(
+  z.enum(WORLD_FITS),
+  z.looseObject({
+    members: z.array(z.looseObject({})).min(1),
+    calibration: z.looseObject({ a: number.positive(), b: number, mean: number, best: number }),
+    auc: number,
+    hitRate10: number,
+    epochs: z.array(z.int()),
+  }),
+);
 
 /** Shares of the sequences in the train, validation and test part. */
 const SHARES = [0.7, 0.1, 0.2] as const;
@@ -365,7 +377,7 @@ export function sequenceWorld(built: BuiltSequenceWorld): SequenceWorld {
   checkOptions(dataSchema, built.data, `${where}: data`);
   const spec = checkOptions(sequenceWorldSpecSchema, built.spec, `${where}: spec`) as SequenceWorldSpec;
   const { data, fits } = built;
-  checkObject(where, 'fits', fits);
+  checkOptions(fitsSchema, fits, `${where}: fits`);
   const { catalog, sequences } = data;
   const parts = partsOf(sequences, spec.splitSeed);
   const codes = categoriesOf(catalog, spec);
