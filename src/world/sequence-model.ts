@@ -29,7 +29,7 @@ export interface SequenceModelSettings {
   readonly dropout: number;
   /** Models whose logits are averaged, each from a seed of its own. */
   readonly members: number;
-  /** How the items that were not chosen are drawn: all alike, or by (how often chosen)^0.75. */
+  /** How the items that were not chosen are drawn: all alike, or by (1 + how often chosen)^0.75. */
   readonly negatives: 'uniform' | 'popularity';
   /** How many of them for each item that was. */
   readonly negativeCount: number;
@@ -513,7 +513,8 @@ function negativeSampler(fitOn: Sequences, kind: SequenceModelSettings['negative
   if (kind === 'uniform') return (uniform) => Math.floor(uniform * A);
   let sum = 0;
   const cumulative = Float64Array.from(fitOn.counts(), (count) => {
-    sum += count ** 0.75;
+    // One more than counted: an item that is never a negative would keep the logit it began with, and pay most.
+    sum += (count + 1) ** 0.75;
     return sum;
   });
   return (uniform) => {
