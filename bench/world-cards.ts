@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { trackSequences } from '../src/catalog/tracks.js';
 import { useBackend } from '../src/compute/backend.js';
 import { PLAIN_TEMPER } from '../src/env/leave-rules.js';
+import type { TemperRules } from '../src/env/temper-rules.js';
 import { confidenceInterval } from '../src/metrics/statistics.js';
 import { fileStorage } from '../src/node/file-storage.js';
 import { readAmazon, readLastfm, readMovielens, readTracks } from '../src/node/read-data.js';
@@ -18,12 +19,17 @@ import { type CardRow, worldCard } from '../src/world/card.js';
 import { movielensWorldSpec, tracksWorldSpec } from '../src/world/custom-world.js';
 import { industryWorldSpec } from '../src/world/industry-world.js';
 import { lfmWorldSpec } from '../src/world/lfm-world.js';
+import { ranking } from '../src/world/planner.js';
 import {
   buildSequenceWorld,
   type SequenceWorldData,
   type SequenceWorldSpec,
   sequenceWorld,
 } from '../src/world/sequence-world.js';
+import type { World } from '../src/world/world.js';
+
+/** Users to whom one item is shown for ever. */
+const CROWD = 256;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -101,7 +107,11 @@ for (let seed = 1; seed <= Number(values.worlds); seed++) {
     ]),
   );
   cards.push(rows);
-  worlds.push({ seed, buildSeconds, fits, rows });
+  const single = values.plain
+    ? { oneItemOfTest: oneItem(world, 'test'), oneItemOfTrain: oneItem(world, 'train') }
+    : undefined;
+  worlds.push({ seed, buildSeconds, fits, rows, ...single });
+  if (single) console.log(`one item for ever: ${JSON.stringify(single)}`);
   console.log(`world ${seed}: built in ${buildSeconds.toFixed(0)} s; ${JSON.stringify(fits)}`);
   for (const row of rows) {
     const { policy, return: R, returnLow, returnHigh, length, averageReward, coverage } = row;
@@ -109,6 +119,40 @@ for (let seed = 1; seed <= Number(values.worlds); seed++) {
       `  ${policy.padEnd(18)}${R.toFixed(2).padStart(6)} [${returnLow.toFixed(2)}, ${returnHigh.toFixed(2)}]  Len ${length.toFixed(2)}  avg ${averageReward.toFixed(3)}  coverage ${coverage.toFixed(4)}`,
     );
   }
+}
+
+/**
+ * One item shown for ever: the best of the hundred with the highest mean reward at the start, chosen among users of one split and
+ * played to those of the test split.
+ */
+function oneItem(world: World, from: 'train' | 'test'): { readonly return: number; readonly length: number } {
+  const play = (split: 'train' | 'test', item: number) => {
+    const env = world.batchEnv({ split, size: CROWD, seed: 1 });
+    env.reset();
+    let total = 0;
+    let steps = 0;
+    while (env.ended.includes(0)) {
+      const actions = Int32Array.from(env.ended, (flag) => (flag === 1 ? -1 : item));
+      steps += actions.filter((action) => action >= 0).length;
+      total += env.step(actions).rewards.reduce((sum, reward) => sum + reward);
+    }
+    return { return: total / CROWD, length: steps / CROWD };
+  };
+  const env = world.batchEnv({ split: from, size: CROWD, seed: 1 });
+  env.reset();
+  const A = world.catalog.size;
+  const rewards = new Float32Array(CROWD * A);
+  const { source } = env.rules as unknown as TemperRules;
+  source.rewardRows(
+    Int32Array.from({ length: CROWD }, (_, lane) => lane),
+    env.histories(),
+    rewards,
+  );
+  const sums = new Float64Array(A);
+  for (let i = 0; i < rewards.length; i++) sums[i % A] = (sums[i % A] as number) + (rewards[i] as number);
+  const tried = ranking(sums).subarray(0, 100);
+  const best = tried.reduce((a, b) => (play(from, b).return > play(from, a).return ? b : a));
+  return play('test', best);
 }
 
 const of = (policy: string): CardRow[] => cards.map((rows) => rows.find((row) => row.policy === policy) as CardRow);

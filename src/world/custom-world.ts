@@ -104,6 +104,8 @@ export function tracksWorldSpec(changes: Partial<SequenceWorldSpec> = {}): Seque
       'Real track text (Yes.com), synthetic sequences made by seeded walks over shared artists and tags: a user comes with one track; each track shown is appended and pays 0 to 5 by an ensemble of SASRec models fitted to the walks; patience runs out, fast with more of one tag. It says nothing of real listeners.',
     category: 'tag',
     rule: LFM_TEMPER,
+    // Walks have no plateau to sit out, and an epoch of them is long.
+    rewardModel: { ...SEQUENCE_MODEL, patience: 3 },
     meanReward: 0.34,
     bestReward: 4.3,
     ...changes,
