@@ -38,7 +38,11 @@ export function tinySpec(changes: Partial<SequenceWorldSpec> = {}): SequenceWorl
 /** Forty things of five kinds, those of a kind side by side. */
 export function tinyKinds(): Catalog {
   return Catalog.fromItems(
-    Array.from({ length: TINY_ITEMS }, (_, i) => ({ id: `thing-${i}`, title: `Thing ${i}`, kind: `kind ${Math.floor(i / 8)}` })),
+    Array.from({ length: TINY_ITEMS }, (_, i) => ({
+      id: `thing-${i}`,
+      title: `Thing ${i}`,
+      kind: `kind ${Math.floor(i / 8)}`,
+    })),
     { scenario: 'test', itemNoun: 'thing', behavior: 'testing', attributes: ['title'], extraAttributes: ['kind'] },
   );
 }
