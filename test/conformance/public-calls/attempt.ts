@@ -12,8 +12,10 @@ export interface Attempt {
   readonly error?: unknown;
 }
 
-/** When the signal of calls that take one is aborted, milliseconds. */
+/** Processor time after which the signal of calls that take one is aborted, milliseconds. */
 const STOP_MS = 150;
+/** Time between two looks at it. */
+const LOOK_MS = 10;
 /** Processor time after which a call hangs; of the processor, because other programs may keep ours waiting. */
 const HANG_MS = 1000;
 /** A call that has not settled by then waits for something that never comes. */
@@ -26,8 +28,10 @@ const STOP = new Error('stopped by the test');
 export async function attempt(entry: PublicCall, valid: Arguments, seed: MutationSeed | undefined): Promise<Attempt> {
   const mutated = seed === undefined ? undefined : mutate(valid, seed);
   const controller = new AbortController();
-  const stop = setTimeout(() => controller.abort(STOP), STOP_MS);
   const started = process.cpuUsage();
+  const stop = setInterval(() => {
+    if (milliseconds(started) > STOP_MS) controller.abort(STOP);
+  }, LOOK_MS);
   let never: ReturnType<typeof setTimeout> | undefined;
   try {
     const running = Promise.resolve().then(() =>
@@ -46,7 +50,7 @@ export async function attempt(entry: PublicCall, valid: Arguments, seed: Mutatio
     if (error === STOP) return { outcome: 'stopped', mutated };
     return { outcome: error instanceof IalpError ? 'refused' : 'untyped', mutated, error };
   } finally {
-    clearTimeout(stop);
+    clearInterval(stop);
     clearTimeout(never);
   }
 }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -17,8 +18,9 @@ function start(argv: readonly string[]) {
   child.stderr.on('data', (data) => {
     written.stderr += data;
   });
+  // As a shell sees it: a process on its way out no longer handles signals, and may die of the second one.
   const ended = new Promise<number | null>((resolve) => {
-    child.on('close', resolve);
+    child.on('close', (code, signal) => resolve(code ?? (signal === null ? null : 128 + constants.signals[signal])));
   });
   const until = async (condition: () => boolean): Promise<void> => {
     while (!condition() && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 20));
