@@ -2,7 +2,8 @@
  * `npx tsx bench/world-cards.ts industry|lfm|lfm-tags|movielens|tracks --data DIR [--worlds N] [--models DIR] [--json FILE] [--plain]`: builds
  * a sequence world under N seeds (split, reward models, calibration), measures each one's card in its test world, prints the
  * spread over the worlds and whether the acceptance lines of Industry-like and LFM-like hold. `--models` keeps what is fitted, so
- * that an interrupted run goes on. `--plain` is the degenerate rule: repeats allowed, no diversity. Exit code 1 when a line fails.
+ * that an interrupted run goes on. `--plain` is the degenerate rule: repeats allowed, no diversity; `--no-diversity` leaves out the
+ * latter alone; `--negatives uniform` fits rewards by other negatives. Exit code 1 when a line fails.
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,7 +11,6 @@ import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { trackSequences } from '../src/catalog/tracks.js';
 import { useBackend } from '../src/compute/backend.js';
-import { PLAIN_TEMPER } from '../src/env/leave-rules.js';
 import type { TemperRules } from '../src/env/temper-rules.js';
 import { confidenceInterval } from '../src/metrics/statistics.js';
 import { fileStorage } from '../src/node/file-storage.js';
@@ -39,6 +39,8 @@ const { values, positionals } = parseArgs({
     models: { type: 'string' },
     json: { type: 'string' },
     plain: { type: 'boolean', default: false },
+    'no-diversity': { type: 'boolean', default: false },
+    negatives: { type: 'string' },
     episodes: { type: 'string', default: '200' },
     beam: { type: 'string', default: '64' },
   },
@@ -81,13 +83,24 @@ const KINDS: Readonly<Record<string, Kind>> = {
 const kind = KINDS[name];
 if (kind === undefined) throw new Error(`wants one of ${Object.keys(KINDS).join(', ')}, got ${name}`);
 
+const isPlain = values.plain || values['no-diversity'];
 const { backend, kernels, threads } = await useBackend('auto');
 const data = await kind.read(folder);
 const worlds: Record<string, unknown>[] = [];
 const cards: CardRow[][] = [];
 for (let seed = 1; seed <= Number(values.worlds); seed++) {
-  const plain = values.plain ? { rule: PLAIN_TEMPER, noRepeat: false, category: null } : {};
-  const spec = kind.spec({ splitSeed: seed, ...plain });
+  const preset = kind.spec({ splitSeed: seed });
+  const { diversity: _, ...withoutDiversity } = preset.rule;
+  const rewardModel =
+    values.negatives === undefined
+      ? preset.rewardModel
+      : { ...preset.rewardModel, negatives: values.negatives as 'uniform' | 'popularity' };
+  const spec = kind.spec({
+    splitSeed: seed,
+    rewardModel,
+    ...(isPlain ? { rule: withoutDiversity, category: null } : {}),
+    ...(values.plain ? { noRepeat: false } : {}),
+  });
   const began = performance.now();
   const built = await buildSequenceWorld(data, spec, {
     ...(values.models ? { storage: fileStorage(join(values.models, `${name}-${seed}`)) } : {}),
@@ -170,7 +183,7 @@ for (const { policy, return: R, length, averageReward } of spread) {
 }
 
 const lines: { readonly line: string; readonly holds: boolean }[] = [];
-if (kind.wanted !== undefined && !values.plain) {
+if (kind.wanted !== undefined && !isPlain) {
   const { wanted } = kind;
   cards.forEach((_, n) => {
     const [random, popularity, greedy, beam, transfer] = ['random', 'popularity', 'greedy', 'beam', 'transfer'].map(
@@ -204,7 +217,7 @@ if (kind.wanted !== undefined && !values.plain) {
   if (lines.some(({ holds }) => !holds)) process.exitCode = 1;
 }
 if (values.json !== undefined) {
-  const command = `npx tsx bench/world-cards.ts ${name} --data DIR --worlds ${values.worlds}${values.plain ? ' --plain' : ''} --episodes ${values.episodes} --beam ${values.beam}`;
+  const command = `npx tsx bench/world-cards.ts ${name} --data DIR --worlds ${values.worlds}${values.plain ? ' --plain' : ''}${values['no-diversity'] ? ' --no-diversity' : ''}${values.negatives ? ` --negatives ${values.negatives}` : ''} --episodes ${values.episodes} --beam ${values.beam}`;
   const facts = { command, node: process.version, backend, kernels, threads, items: data.catalog.size };
   await writeFile(
     values.json,
