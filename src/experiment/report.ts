@@ -148,7 +148,8 @@ function facts(data: ReportData): string {
   const entries: readonly (readonly [string, string])[] = [
     [data.seeds.length === 1 ? 'Seed' : `Seeds (${data.seeds.length})`, data.seeds.join(', ')],
     ['Backend', data.backend],
-    ['Kernels', `${data.kernels}${fused}`],
+    // A card makes no updates.
+    ...(data.rows.length > 0 ? ([['Kernels', `${data.kernels}${fused}`]] as const) : []),
     ['Wall time', formatDuration(data.wallSeconds)],
     ['Version', data.version],
     ['Date', data.date],
