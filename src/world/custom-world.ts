@@ -89,9 +89,8 @@ export function movielensWorldSpec(changes: Partial<SequenceWorldSpec> = {}): Se
 }
 
 /**
- * The tracks world: real track text, **synthetic** sequences (`trackSequences`); the rule and numbers of the LFM-like world, with
- * uniform negatives: a quarter of the tracks is in no walk, and what is never a negative would pay most. It has the size of the paper's LFM and
- * nothing else of it.
+ * The tracks world: real track text, **synthetic** sequences (`trackSequences`); the rule and numbers of the LFM-like world. It has the
+ * size of the paper's LFM and nothing else of it.
  *
  * @param changes - fields to differ in.
  * @throws {InvalidArgumentError} for fields out of range.
@@ -104,8 +103,7 @@ export function tracksWorldSpec(changes: Partial<SequenceWorldSpec> = {}): Seque
       'Real track text (Yes.com), synthetic sequences made by seeded walks over shared artists and tags: a user comes with one track; each track shown is appended and pays 0 to 5 by an ensemble of SASRec models fitted to the walks; patience runs out, fast with more of one tag. It says nothing of real listeners.',
     category: 'tag',
     rule: LFM_TEMPER,
-    // Walks have no plateau to sit out, and an epoch of them is long.
-    rewardModel: { ...SEQUENCE_MODEL, patience: 3 },
+    rewardModel: { ...SEQUENCE_MODEL, negatives: 'popularity' },
     meanReward: 0.34,
     bestReward: 4.3,
     ...changes,
