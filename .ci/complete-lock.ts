@@ -17,7 +17,9 @@ interface LockedPackage {
 }
 
 const PLATFORM =
-  /(android|darwin|linux|freebsd|openharmony|win32)-(arm64|x64|arm|ia32|ppc64|riscv64|s390x)(?:-(musl|gnu|msvc|eabi|gnueabihf|musleabihf))?$/;
+  /(android|darwin|linux|freebsd|openharmony|win32|mac|win)-(arm64|x64|arm|ia32|ppc64|riscv64|s390x)(?:-(musl|gnu|msvc|eabi|gnueabihf|musleabihf|metal))?$/;
+/** Names that packages use for what npm calls otherwise. */
+const NPM_OS: Readonly<Record<string, string>> = { mac: 'darwin', win: 'win32' };
 
 const file = new URL('../package-lock.json', import.meta.url);
 const lock = JSON.parse(readFileSync(file, 'utf8')) as { packages: Record<string, LockedPackage> };
@@ -37,7 +39,7 @@ for (const [path, parent] of Object.entries(lock.packages)) {
       ...(os === 'linux' && abi !== undefined ? { libc: [abi.startsWith('musl') ? 'musl' : 'glibc'] } : {}),
       ...(license === undefined ? {} : { license }),
       optional: true,
-      os: [os],
+      os: [NPM_OS[os] ?? os],
       ...(engines === undefined ? {} : { engines }),
     };
     added++;

@@ -70,7 +70,16 @@ export { parseTracks, TRACKS_FILES, trackSequences } from './catalog/tracks.js';
 
 export type { EvaluateOracleOptions, EvaluationList, OracleEvaluation } from './oracle/evaluate-oracle.js';
 export { evaluateOracle } from './oracle/evaluate-oracle.js';
-export type { Complete, CompleteOptions, Completion, LlmOracleCounts, LlmOracleOptions } from './oracle/llm-oracle.js';
+export type {
+  Complete,
+  CompleteOptions,
+  Completion,
+  ContinuationScores,
+  LabelScores,
+  LanguageModel,
+  ModelCallOptions,
+} from './oracle/language-model.js';
+export type { LlmOracleCounts, LlmOracleOptions } from './oracle/llm-oracle.js';
 export { LlmOracle } from './oracle/llm-oracle.js';
 export type { InvalidReason, ParsedAnswer } from './oracle/parser.js';
 export { parseAnswer } from './oracle/parser.js';

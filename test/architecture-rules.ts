@@ -14,21 +14,31 @@ const RANKS: Readonly<Record<string, number>> = {
   encoder: 2,
   env: 3,
   agent: 3,
+  'openai-compatible': 3,
+  'ai-sdk': 3,
   metrics: 4,
   train: 5,
   world: 5,
   experiment: 6,
   serve: 6,
   node: 7,
+  'llama-cpp': 7,
   cli: 8,
 };
 
 /** Entry points, the only barrels, and the rank up to which each may import. */
-const ENTRY_POINTS: Readonly<Record<string, number>> = { 'index.ts': 6, 'node/index.ts': 7, 'testing/index.ts': 6 };
+const ENTRY_POINTS: Readonly<Record<string, number>> = {
+  'index.ts': 6,
+  'node/index.ts': 7,
+  'testing/index.ts': 6,
+  'openai-compatible/index.ts': 3,
+  'ai-sdk/index.ts': 3,
+  'llama-cpp/index.ts': 7,
+};
 
 /** `src/testing` stands beside the ranks: it may use everything that runs in a browser, and nothing uses it. */
 const TESTING_REACHES = 6;
-const NODE_FOLDERS = new Set(['node', 'cli']);
+const NODE_FOLDERS = new Set(['node', 'llama-cpp', 'cli']);
 const TENSOR_FOLDERS = new Set(['compute', 'encoder']);
 
 /** Global names of Node that a browser lacks; a file that asks for one by `typeof` first may use it. */

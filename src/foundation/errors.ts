@@ -102,6 +102,8 @@ export interface OracleFacts {
   readonly answer?: string | undefined;
   /** HTTP status of the last attempt, when there was one. */
   readonly status?: number | undefined;
+  /** The wait that a server asked for (Retry-After), in ms. */
+  readonly retryAfterMs?: number | undefined;
   /** The error underneath. */
   readonly cause?: unknown;
 }
@@ -116,6 +118,8 @@ export class OracleError extends IalpError {
   readonly answer: string | undefined;
   /** HTTP status of the last attempt, when there was one. */
   readonly status: number | undefined;
+  /** The wait that a server asked for (Retry-After), in ms, when it did. */
+  readonly retryAfterMs: number | undefined;
 
   /**
    * @param message - what was asked and what went wrong.
@@ -126,6 +130,7 @@ export class OracleError extends IalpError {
     this.attempts = facts.attempts;
     this.answer = facts.answer;
     this.status = facts.status;
+    this.retryAfterMs = facts.retryAfterMs;
   }
 }
 

@@ -8,6 +8,7 @@ import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import { failureOf, isRetryable, retryAfterMs } from './back-end-failure.js';
 import { checkPreferOptions, checkQueries, queryKey } from './check-query.js';
+import type { Complete, Completion } from './language-model.js';
 import { catalogSchema } from './option-schemas.js';
 import { parseAnswer } from './parser.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
@@ -18,27 +19,6 @@ const MAX_RAW_LENGTH = 500;
 
 /** Longest wait that a server's Retry-After may ask for, in milliseconds. */
 const MAX_RETRY_AFTER_MS = 120_000;
-
-/** What a completion function is told beside the prompt. */
-export interface CompleteOptions {
-  /** Aborts on the caller's abort and on the time-out; pass it to `fetch`. */
-  readonly signal: AbortSignal;
-  /** The letters offered, None's last: for back-ends that can constrain the answer. */
-  readonly labels: readonly string[];
-  /** True when an answer without a label came before and the format should be enforced, where that is possible. */
-  readonly constrained: boolean;
-}
-
-/** A completion with what it cost. */
-export interface Completion {
-  /** What the model wrote after the prompt. */
-  readonly text: string;
-  /** What it cost, as far as known. */
-  readonly usage?: Usage;
-}
-
-/** Asks a language model: ten lines around any client. */
-export type Complete = (prompt: string, options: CompleteOptions) => Promise<string | Completion>;
 
 /** Options of {@link LlmOracle}. */
 export interface LlmOracleOptions extends Table1Style {

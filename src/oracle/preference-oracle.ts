@@ -110,6 +110,11 @@ export interface PreferenceOracle {
    * @throws `signal.reason` on abort; an error also when nothing can be asked at all (the oracle is closed, its record is lost).
    */
   prefer(queries: readonly PreferenceQuery[], options?: PreferOptions): Promise<readonly Preference[]>;
+  /**
+   * What the queries would cost, one estimate each in query order, without asking anybody: for dry runs and for the budget's
+   * reservations. Absent where the oracle cannot tell.
+   */
+  estimate?(queries: readonly PreferenceQuery[]): Promise<readonly Usage[]>;
   /** Releases what the oracle holds; safe to call twice. */
   close?(): Promise<void>;
 }

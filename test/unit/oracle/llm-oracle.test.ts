@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { DisposedError, InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
-import { type Complete, LlmOracle, type LlmOracleOptions } from '../../../src/oracle/llm-oracle.js';
+import type { Complete } from '../../../src/oracle/language-model.js';
+import { LlmOracle, type LlmOracleOptions } from '../../../src/oracle/llm-oracle.js';
 import type { Preference, PreferenceQuery } from '../../../src/oracle/preference-oracle.js';
 import { renderTable1 } from '../../../src/oracle/prompt.js';
 import { music, sleepMs } from './fixtures.js';
