@@ -23,6 +23,8 @@ export type {
   NamedReplaySettings,
 } from './train/adapt.js';
 export { adapt } from './train/adapt.js';
+export type { LlmOnlineOptions, LlmOnlineResult } from './train/llm-online.js';
+export { llmOnline } from './train/llm-online.js';
 export type {
   NamedListSettings,
   NamedPaperSettings,

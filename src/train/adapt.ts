@@ -15,7 +15,7 @@ import type { JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { asSchedule, linearSchedule, type Schedule } from '../foundation/schedules.js';
-import { EnvironmentSource } from './environment-source.js';
+import { type Chooser, EnvironmentSource } from './environment-source.js';
 import { featuresHash } from './features-hash.js';
 import { softenToEntropy } from './handover.js';
 import { type LoopResult, runLoop } from './training-loop.js';
@@ -120,32 +120,52 @@ const schema = z.strictObject({
  * @throws {CheckpointError} when the storage holds a checkpoint of another run.
  */
 export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
-  const checked = checkOptions(schema, options, 'adapt');
+  return learnOnline(checkOptions(schema, options, 'adapt'), { phase: 'adapt' });
+}
+
+/** Who acts beside the policy, and what the run is called. */
+interface OnlineWiring {
+  readonly phase: 'adapt' | 'llmOnline';
+  /** Chooses in the policy's place; made once the copy that learns exists. */
+  readonly chooser?: ((learner: ActorCritic, env: BatchEnv) => Chooser) | undefined;
+  /** What the chooser adds to what the run is. */
+  readonly identity?: { readonly [field: string]: JsonValue };
+}
+
+/** The schema of {@link AdaptOptions}, for wirings that take some of them. */
+export const adaptSchema = schema;
+
+/** Learns from an environment: `adapt`, and `llmOnline` with a chooser in the policy's place. */
+export async function learnOnline(checked: z.output<typeof schema>, wiring: OnlineWiring): Promise<AdaptResult> {
+  const { phase } = wiring;
   const { agent, scheme, steps, seed } = checked;
   const isMixture = scheme === 'mixture';
   if (!isMixture && checked.alpha !== undefined) {
-    throw new InvalidArgumentError("adapt: expected no `alpha` with `scheme: 'fineTune'`, which has no mixture", {
-      argument: 'alpha',
-    });
+    throw new InvalidArgumentError(
+      `${phase}: expected no \`alpha\` with \`scheme: 'fineTune'\`, which has no mixture`,
+      {
+        argument: 'alpha',
+      },
+    );
   }
   const algorithm = adaptAlgorithm((checked.algorithm ?? agent.settings.algorithm) as AdaptAlgorithm);
   const wantsOther = algorithm.critic !== undefined && algorithm.critic !== agent.settings.critic;
   if (wantsOther && !checked.freshCritic) {
     throw new InvalidArgumentError(
-      `adapt: expected an agent with \`critic: '${algorithm.critic}'\` for '${algorithm.name}' without \`freshCritic\`, got '${agent.settings.critic}'`,
+      `${phase}: expected an agent with \`critic: '${algorithm.critic}'\` for '${algorithm.name}' without \`freshCritic\`, got '${agent.settings.critic}'`,
       { argument: 'algorithm', wanted: String(algorithm.critic), got: agent.settings.critic },
     );
   }
   const env = isBatchEnv(checked.env) ? checked.env : liftEnv(checked.env);
   const catalog = await agent.catalog.fingerprint();
   if (env.catalog !== agent.catalog && (await env.catalog.fingerprint()) !== catalog) {
-    throw new InvalidArgumentError('adapt: expected `env` to have the catalogue of `agent`, got another one', {
+    throw new InvalidArgumentError(`${phase}: expected \`env\` to have the catalogue of \`agent\`, got another one`, {
       argument: 'env',
     });
   }
   if (env.contextWidth !== agent.settings.contextWidth) {
     throw new InvalidArgumentError(
-      `adapt: expected an agent with \`contextWidth: ${env.contextWidth}\` for this environment, got ${agent.settings.contextWidth}`,
+      `${phase}: expected an agent with \`contextWidth: ${env.contextWidth}\` for this environment, got ${agent.settings.contextWidth}`,
       { argument: 'agent', wanted: String(env.contextWidth), got: agent.settings.contextWidth },
     );
   }
@@ -154,7 +174,7 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
     : undefined;
 
   await ensureBackend();
-  const rng = new Rng(seed).fork('adapt');
+  const rng = new Rng(seed).fork(phase);
   const learner =
     wantsOther && algorithm.critic ? agent.withCritic(algorithm.critic, rng.fork('critic')) : agent.clone();
   const policy = isMixture ? new MixturePolicy({ pretrained: agent, learner, alpha: alpha?.at(0) ?? 1 }) : learner;
@@ -174,7 +194,7 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
       contextWidth: env.contextWidth,
     });
     const identity = {
-      phase: 'adapt',
+      phase,
       catalog,
       pretrained: await agent.sha256(),
       agent: agent.settings as unknown as JsonValue,
@@ -188,12 +208,13 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
       algorithm: algorithm.toJSON(),
       steps,
       seed,
+      ...wiring.identity,
       // Last: it follows from what stands before, and the first difference is the one that is named.
       initial,
     };
     const { afterEpoch, ...hooks } = checked;
     const result = await runLoop({
-      phase: 'adapt',
+      phase,
       learner,
       algorithm,
       source: new EnvironmentSource({
@@ -201,6 +222,7 @@ export async function adapt(options: AdaptOptions): Promise<AdaptResult> {
         policy,
         alpha,
         exploration: checked.exploration,
+        chooser: wiring.chooser?.(learner, env),
         seed: rng.fork('env').nonZeroSeed(),
       }),
       buffer,

@@ -12,6 +12,22 @@ import type { Schedule } from '../foundation/schedules.js';
 import { EpisodeColumns } from './episode-columns.js';
 import type { ExperienceSource, SourceStep, StepContext } from './training-loop.js';
 
+/** Actions that somebody other than the policy chose, before the environment has seen them. */
+export interface Chosen {
+  /** `[B]`, item indices. */
+  readonly actions: Int32Array;
+  /** `[B]`, log of the probability that the buffer keeps as the behaviour's. */
+  readonly logProb: Float32Array;
+  /** Questions put to an oracle. */
+  readonly oracleCalls: number;
+}
+
+/** Chooses in the policy's place (section 6.3: the LLM). When it rejects, nothing has happened. */
+export interface Chooser {
+  /** @param steps - steps taken before. */
+  choose(histories: HistoryBatch, mask: Mask, rng: Rng, steps: number): Promise<Chosen>;
+}
+
 /** Experience of an acting policy in an environment: Algorithm 2, lines 5-13, for B users at once. */
 export class EnvironmentSource implements ExperienceSource {
   readonly mask: Mask;
@@ -20,13 +36,14 @@ export class EnvironmentSource implements ExperienceSource {
   readonly #policy: ActorCritic | MixturePolicy;
   readonly #alpha: Schedule | undefined;
   readonly #exploration: Exploration | undefined;
+  readonly #chooser: Chooser | undefined;
   readonly #seed: number;
   readonly #returns: Float64Array;
   readonly #lengths: Int32Array;
   /** 1 where an episode ended in the last step. */
   readonly #rows: Uint8Array;
   /** What every step gives; its episodes are overwritten by the next. */
-  readonly #done: SourceStep & { readonly ended: EpisodeColumns };
+  readonly #done: { -readonly [K in keyof SourceStep]: SourceStep[K] };
   /** What was acted on in the last step. */
   #histories: HistoryBatch | undefined;
   /** False from the moment an environment is asked to step until the step is over: an error in between leaves half a step. */
@@ -38,12 +55,15 @@ export class EnvironmentSource implements ExperienceSource {
     readonly policy: ActorCritic | MixturePolicy;
     readonly alpha?: Schedule | undefined;
     readonly exploration?: Exploration | undefined;
+    /** Chooses in the policy's place. */
+    readonly chooser?: Chooser | undefined;
     readonly seed: number;
   }) {
     this.#env = options.env;
     this.#policy = options.policy;
     this.#alpha = options.alpha;
     this.#exploration = options.exploration;
+    this.#chooser = options.chooser;
     this.#seed = options.seed;
     this.#returns = new Float64Array(options.env.size);
     this.#lengths = new Int32Array(options.env.size);
@@ -65,8 +85,8 @@ export class EnvironmentSource implements ExperienceSource {
     if (this.#alpha && policy instanceof MixturePolicy) policy.alpha = this.#alpha.at(steps);
     this.#histories = snapshot(env.histories(), this.#histories);
     const histories = this.#histories;
-    const actor = this.#exploration?.at(policy, steps) ?? policy;
-    const decision = actor.act(histories, { mode: 'sampled', uniforms: rng.uniforms(lanes), mask: this.mask });
+    const chosen = await this.#chooser?.choose(histories, this.mask, rng, steps);
+    const decision = chosen ?? this.#act(histories, rng, steps);
     const { actions, logProb } = decision;
     const shares = policy instanceof MixturePolicy ? sharesOf(policy, histories, decision, this.mask) : undefined;
     this.#isWhole = false;
@@ -81,6 +101,7 @@ export class EnvironmentSource implements ExperienceSource {
       ...shares,
       nextHistories: env.histories(),
     });
+    this.#done.oracleCalls = chosen?.oracleCalls ?? 0;
     const { ended } = this.#done;
     const [returns, lengths, rows] = [this.#returns, this.#lengths, this.#rows];
     ended.clear();
@@ -96,6 +117,11 @@ export class EnvironmentSource implements ExperienceSource {
     if (ended.count > 0) await env.reset({ rows });
     this.#isWhole = true;
     return this.#done;
+  }
+
+  #act(histories: HistoryBatch, rng: Rng, steps: number): Decision {
+    const actor = this.#exploration?.at(this.#policy, steps) ?? this.#policy;
+    return actor.act(histories, { mode: 'sampled', uniforms: rng.uniforms(histories.size), mask: this.mask });
   }
 
   saveState(): JsonValue | undefined {

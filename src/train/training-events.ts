@@ -1,8 +1,8 @@
 import type { Kernels } from '../compute/kernels.js';
 import type { EventEmitter } from '../foundation/events.js';
 
-/** Whether the run learns from preferences (Algorithm 1) or from an environment (Algorithm 2). */
-export type TrainingPhase = 'pretrain' | 'adapt';
+/** Whether the run learns from preferences (Algorithm 1), from an environment (Algorithm 2), or from one in which the LLM acts (section 6.3). */
+export type TrainingPhase = 'pretrain' | 'adapt' | 'llmOnline';
 
 /** Where a run stands: all counts apart, none derived from another. */
 export interface TrainingCounts {
@@ -20,7 +20,7 @@ export interface TrainingCounts {
 
 /** What every event says. */
 export interface EventBase {
-  /** Which of the two phases. */
+  /** Which of the phases. */
   readonly phase: TrainingPhase;
   /** Steps taken so far. */
   readonly step: number;
@@ -91,7 +91,7 @@ export type TrainingEmitter = EventEmitter<TrainingEvents>;
 
 /** What `onProgress` is told, about every second and at the end. */
 export interface TrainingProgress extends TrainingCounts {
-  /** Which of the two phases. */
+  /** Which of the phases. */
   readonly phase: TrainingPhase;
   /** Steps declared. */
   readonly totalSteps: number;

@@ -9,6 +9,7 @@ import type { PreferenceOracle, PreferenceQuery } from '../../../src/oracle/pref
 import { ScriptedOracle } from '../../../src/oracle/scripted-oracle.js';
 import { IdentityUserEnv, identityEnv, tinyCatalog } from '../../../src/testing/tiny-envs.js';
 import { type AdaptOptions, adapt } from '../../../src/train/adapt.js';
+import { type LlmOnlineOptions, llmOnline } from '../../../src/train/llm-online.js';
 import { type PretrainOptions, pretrain } from '../../../src/train/pretrain.js';
 
 /** Items of every small run. */
@@ -185,6 +186,22 @@ function adapting(
   };
 }
 
+function askingOnline(name: string, change: Partial<LlmOnlineOptions>): Scenario {
+  return {
+    name: `llmOnline, ${name}`,
+    isSaved: true,
+    steps: 212,
+    async run(breaks = {}) {
+      using agent = smallAgent();
+      const { onStep: _, ...asked } = breaks;
+      const oracle = countedOracle(asked);
+      const result = await llmOnline({ ...adaptOptions(agent, breaks), oracle, candidateCount: 5, ...change });
+      using _policy = result.policy;
+      return { hash: await result.policy.sha256(), steps: result.steps, updates: result.updates };
+    },
+  };
+}
+
 /** Every kind of run that must survive being broken off. */
 export const scenarios: readonly Scenario[] = [
   pretraining('list', { algorithm: { name: 'list', passes: 40, batchSize: 32 } }),
@@ -193,4 +210,5 @@ export const scenarios: readonly Scenario[] = [
   adapting('ppo mixture', { scheme: 'mixture' }),
   adapting('replay', { algorithm: { name: 'replay', batchSize: 16 } }),
   adapting('an Env that cannot be saved', {}, {}, liftedEnv),
+  askingOnline('replay', { algorithm: { name: 'replay', batchSize: 16 } }),
 ];
