@@ -22,8 +22,8 @@ const RANKS: Readonly<Record<string, number>> = {
   experiment: 6,
   serve: 6,
   node: 7,
-  'llama-cpp': 7,
-  cli: 8,
+  'llama-cpp': 8,
+  cli: 9,
 };
 
 /** Entry points, the only barrels, and the rank up to which each may import. */
@@ -33,7 +33,7 @@ const ENTRY_POINTS: Readonly<Record<string, number>> = {
   'testing/index.ts': 6,
   'openai-compatible/index.ts': 3,
   'ai-sdk/index.ts': 3,
-  'llama-cpp/index.ts': 7,
+  'llama-cpp/index.ts': 8,
 };
 
 /** `src/testing` stands beside the ranks: it may use everything that runs in a browser, and nothing uses it. */
