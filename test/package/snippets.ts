@@ -130,6 +130,9 @@ export async function layOut(programs: readonly Program[], folder: string): Prom
     ialp: entry('index.ts'),
     'ialp/node': entry('node/index.ts'),
     'ialp/testing': entry('testing/index.ts'),
+    'ialp/openai-compatible': entry('openai-compatible/index.ts'),
+    'ialp/ai-sdk': entry('ai-sdk/index.ts'),
+    'ialp/llama-cpp': entry('llama-cpp/index.ts'),
   };
   const compilerOptions = { noUnusedLocals: false, noUnusedParameters: false, paths };
   await writeFile(
