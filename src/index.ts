@@ -23,6 +23,16 @@ export type {
   NamedReplaySettings,
 } from './train/adapt.js';
 export { adapt } from './train/adapt.js';
+export type {
+  DistilCost,
+  DistilOptions,
+  DistilPlan,
+  DistilProgress,
+  DistilResult,
+  OpenQuestionsOptions,
+  PlanDistilOptions,
+} from './train/distil.js';
+export { distil, openQuestions, planDistil } from './train/distil.js';
 export type { LlmOnlineOptions, LlmOnlineResult } from './train/llm-online.js';
 export { llmOnline } from './train/llm-online.js';
 export type {
@@ -32,9 +42,9 @@ export type {
   PretrainOptions,
   PretrainResult,
   PretrainStart,
-  RecordedAnswer,
 } from './train/pretrain.js';
 export { pretrain } from './train/pretrain.js';
+export type { QuestionPlanOptions } from './train/question-plan.js';
 export type {
   EventBase,
   TrainingCounts,
@@ -70,8 +80,28 @@ export { parseTracks, TRACKS_FILES, trackSequences } from './catalog/tracks.js';
 
 // Whom to ask for preferences.
 
-export type { EvaluateOracleOptions, EvaluationList, OracleEvaluation } from './oracle/evaluate-oracle.js';
+export type { RecordingCounts } from './oracle/ask-once.js';
+export type {
+  BatchError,
+  BatchOptions,
+  BatchReport,
+  ExportBatchOptions,
+  ImportBatchOptions,
+} from './oracle/batch-files.js';
+export { batchOracleId, exportBatch, importBatch } from './oracle/batch-files.js';
+export type { BudgetCaps, Spending, TokenPrices } from './oracle/budget.js';
+export type { BudgetedOracleOptions } from './oracle/budgeted-oracle.js';
+export { BudgetedOracle } from './oracle/budgeted-oracle.js';
+export type { CachedOracleOptions, KeyValueStore } from './oracle/cached-oracle.js';
+export { CachedOracle } from './oracle/cached-oracle.js';
+export type { ContentFree, DebiasedOracleOptions, DebiasMethod } from './oracle/debiased-oracle.js';
+export { DebiasedOracle } from './oracle/debiased-oracle.js';
+export type { EvaluateOracleOptions, EvaluationProgress } from './oracle/evaluate-oracle.js';
 export { evaluateOracle } from './oracle/evaluate-oracle.js';
+export type { InjectionAudit, InjectionAuditOptions, InjectionFinding } from './oracle/injection-audit.js';
+export { injectionAudit } from './oracle/injection-audit.js';
+export type { InvalidRateGuardOptions } from './oracle/invalid-rate-guard.js';
+export { InvalidRateGuard } from './oracle/invalid-rate-guard.js';
 export type {
   Complete,
   CompleteOptions,
@@ -81,8 +111,28 @@ export type {
   LanguageModel,
   ModelCallOptions,
 } from './oracle/language-model.js';
+export type { LikelihoodOracleCounts, LikelihoodOracleOptions } from './oracle/likelihood-oracle.js';
+export { LikelihoodOracle } from './oracle/likelihood-oracle.js';
+export type { LikelihoodTemplate } from './oracle/likelihood-template.js';
+export { likelihoodTemplate } from './oracle/likelihood-template.js';
+export type { LimitedOracleOptions } from './oracle/limited-oracle.js';
+export { LimitedOracle } from './oracle/limited-oracle.js';
 export type { LlmOracleCounts, LlmOracleOptions } from './oracle/llm-oracle.js';
 export { LlmOracle } from './oracle/llm-oracle.js';
+export type { ModelCallSettings } from './oracle/model-calls.js';
+export type {
+  EvaluationList,
+  Negatives,
+  NextItemListOptions,
+  RatedListOptions,
+  UserParts,
+} from './oracle/next-item-lists.js';
+export { nextItemLists, ratedLists, splitUsers } from './oracle/next-item-lists.js';
+export type { FitNoneThresholdOptions, NoneThreshold, Readout, ThresholdList } from './oracle/none-threshold.js';
+export { fitNoneThreshold } from './oracle/none-threshold.js';
+export type { OracleEvaluation, OracleRow } from './oracle/oracle-evaluation.js';
+export type { OracleVerdict } from './oracle/oracle-verdict.js';
+export { judgeOracle } from './oracle/oracle-verdict.js';
 export type { InvalidReason, ParsedAnswer } from './oracle/parser.js';
 export { parseAnswer } from './oracle/parser.js';
 export type {
@@ -96,12 +146,28 @@ export type {
 export { preferInBatches } from './oracle/preference-oracle.js';
 export type { Table1Options, Table1Prompt, Table1Style } from './oracle/prompt.js';
 export { renderTable1 } from './oracle/prompt.js';
-export type { RecordingCounts, RecordingOracleOptions } from './oracle/recording-oracle.js';
+export type { ItemRatings, RateItemsOptions, RatingMethod } from './oracle/rate-items.js';
+export { rateItems } from './oracle/rate-items.js';
+export type { ReadAnswersOptions, RecordedAnswer, RecordedAnswers } from './oracle/recorded-answers.js';
+export { readAnswers } from './oracle/recorded-answers.js';
+export type { RecordingOracleOptions } from './oracle/recording-oracle.js';
 export { RecordingOracle } from './oracle/recording-oracle.js';
 export type { ReplayOracleOptions } from './oracle/replay-oracle.js';
 export { ReplayOracle } from './oracle/replay-oracle.js';
+export type { RetryingOracleOptions } from './oracle/retrying-oracle.js';
+export { RetryingOracle } from './oracle/retrying-oracle.js';
 export type { Script, ScriptedAnswer, ScriptedOracleOptions } from './oracle/scripted-oracle.js';
 export { ScriptedOracle } from './oracle/scripted-oracle.js';
+export type {
+  BuildSftDatasetOptions,
+  SftDataset,
+  SftExample,
+  SftFile,
+  SftForm,
+  SftFormat,
+  SftManifest,
+} from './oracle/sft-dataset.js';
+export { buildSftDataset } from './oracle/sft-dataset.js';
 export type { SimulatedOracleOptions, SimulatedPopularity } from './oracle/simulated-oracle.js';
 export { SimulatedOracle } from './oracle/simulated-oracle.js';
 export type { TextScore } from './oracle/text-oracle-score.js';
@@ -327,6 +393,7 @@ export { adaptOnWorld, evaluateOnWorld, plannedCalls, pretrainOnWorld } from './
 
 export type {
   BackendFacts,
+  BudgetFacts,
   CheckpointFacts,
   DivergedFacts,
   InvalidArgumentFacts,
@@ -335,6 +402,7 @@ export type {
 } from './foundation/errors.js';
 export {
   BackendError,
+  BudgetExceededError,
   CheckpointError,
   DisposedError,
   DivergedError,

@@ -134,6 +134,42 @@ export class OracleError extends IalpError {
   }
 }
 
+/** The facts of a {@link BudgetExceededError}. */
+export interface BudgetFacts {
+  /** The cap that was reached, e.g. `'inputTokens'`. */
+  readonly cap: string;
+  /** Its value, in the cap's unit. */
+  readonly limit: number;
+  /** Spent, and reserved for questions in flight. */
+  readonly used: number;
+  /** What the next question would have taken, as estimated. */
+  readonly asked: number;
+}
+
+/** The next question does not fit into the budget. All that was asked before is answered: go on with a larger budget from there. */
+export class BudgetExceededError extends OracleError {
+  /** The cap that was reached, e.g. `'inputTokens'`. */
+  readonly cap: string;
+  /** Its value, in the cap's unit. */
+  readonly limit: number;
+  /** Spent, and reserved for questions in flight. */
+  readonly used: number;
+  /** What the next question would have taken, as estimated. */
+  readonly asked: number;
+
+  /**
+   * @param message - what was reached and how to go on.
+   * @param facts - the numbers.
+   */
+  constructor(message: string, { cap, limit, used, asked }: BudgetFacts) {
+    super(message);
+    this.cap = cap;
+    this.limit = limit;
+    this.used = used;
+    this.asked = asked;
+  }
+}
+
 /** The facts a {@link CheckpointError} may carry. */
 export interface CheckpointFacts {
   /** File or key that was read or written. */

@@ -10,7 +10,8 @@ import type { Meta, Preference, PreferenceQuery, Usage } from './preference-orac
 import { TEMPLATE_VERSION } from './prompt.js';
 
 const FORMAT = 'ialp-answers@1';
-const MAX_RAW_LENGTH = 500;
+/** Most characters of an invalid answer that are kept. */
+export const MAX_RAW_LENGTH = 500;
 
 const headerSchema = z.object({
   format: z.literal(FORMAT),
@@ -19,26 +20,36 @@ const headerSchema = z.object({
   catalog: z.string(),
 });
 const usageSchema = z.object({
+  calls: z.number().optional(),
   inputTokens: z.number().optional(),
   outputTokens: z.number().optional(),
   cachedInputTokens: z.number().optional(),
   costUsd: z.number().optional(),
   ms: z.number().optional(),
 });
-const metaSchema = z.object({
+/** A `Meta` as records hold it. */
+export const metaSchema = z.object({
   // JSON has no -Infinity, the log-probability of what cannot be: null stands for it.
   scores: z.array(z.number().nullable()).optional(),
   labelMass: z.number().optional(),
   promptHash: z.string().optional(),
   usage: usageSchema.optional(),
 });
-const key = z.string().regex(/^[0-9a-f]{64}$/);
+const factsShape = {
+  key: z.string().regex(/^[0-9a-f]{64}$/),
+  meta: metaSchema.optional(),
+  // Only where the recorder was told to keep them.
+  history: z.array(z.string()).optional(),
+  candidates: z.array(z.string()).optional(),
+  context: z.string().optional(),
+};
 const recordSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('choice'), key, choice: z.string(), meta: metaSchema.optional() }),
-  z.object({ kind: z.literal('none'), key, meta: metaSchema.optional() }),
-  z.object({ kind: z.literal('invalid'), key, raw: z.string(), meta: metaSchema.optional() }),
+  z.object({ kind: z.literal('choice'), choice: z.string(), ...factsShape }),
+  z.object({ kind: z.literal('none'), ...factsShape }),
+  z.object({ kind: z.literal('invalid'), raw: z.string(), ...factsShape }),
 ]);
-type AnswerRecord = z.output<typeof recordSchema>;
+/** One recorded answer, as its line says it. */
+export type AnswerRecord = z.output<typeof recordSchema>;
 
 /** What opens an {@link AnswerLog}. */
 interface AnswerLogOptions {
@@ -54,12 +65,14 @@ interface AnswerLogOptions {
   readonly create: boolean;
   /** Whether recorded answers that could not be read count as unanswered. @default false */
   readonly retryInvalid?: boolean;
+  /** What of the questions is kept beside their hash: history and candidates by id, or the context line too. @default 'nothing' */
+  readonly keep?: 'nothing' | 'items' | 'items+context';
 }
 
 /**
  * The record of one oracle's answers, append-only JSONL: a header line (format, oracle id, template version, catalogue), then one
  * line per answered question. Questions are kept as SHA-256 of oracle id, item ids and context: a record holds no history, no
- * prompt and no user. Chosen items are kept by id. Failures are not kept, so that they are asked again; invalid answers are, or a
+ * prompt and no user, unless it was opened to keep them. Chosen items are kept by id. Failures are not kept, so that they are asked again; invalid answers are, or a
  * resumed run would differ from an unbroken one. A last line torn by a crash is dropped when the log is opened.
  */
 export class AnswerLog {
@@ -68,12 +81,19 @@ export class AnswerLog {
   readonly #log: JsonlLog;
   readonly #catalog: Catalog;
   readonly #answers: Map<string, AnswerRecord>;
+  readonly #keep: 'nothing' | 'items' | 'items+context';
 
-  private constructor(oracleId: string, log: JsonlLog, catalog: Catalog, answers: Map<string, AnswerRecord>) {
+  private constructor(
+    oracleId: string,
+    log: JsonlLog,
+    { catalog, keep = 'nothing' }: AnswerLogOptions,
+    answers: Map<string, AnswerRecord>,
+  ) {
     this.oracleId = oracleId;
     this.#log = log;
     this.#catalog = catalog;
     this.#answers = answers;
+    this.#keep = keep;
   }
 
   /**
@@ -97,9 +117,9 @@ export class AnswerLog {
         });
       }
       await log.append({ format: FORMAT, oracle: oracleId, template: TEMPLATE_VERSION, catalog: catalogHash });
-      return new AnswerLog(oracleId, log, catalog, new Map());
+      return new AnswerLog(oracleId, log, options, new Map());
     }
-    const header = parse(headerSchema, first, source, 1);
+    const header = parseRecord(headerSchema, first, source, 1);
     const other = 'record into another key, or replay it with what it was recorded with';
     if (oracleId !== undefined && header.oracle !== oracleId) {
       throw mismatch(source, 'oracle', oracleId, header.oracle, other);
@@ -109,7 +129,7 @@ export class AnswerLog {
     if (header.catalog !== catalogHash) throw mismatch(source, 'catalog', catalogHash, header.catalog, other);
     const answers = new Map<string, AnswerRecord>();
     for (const [i, value] of rest.entries()) {
-      const record = parse(recordSchema, value, source, i + 2);
+      const record = parseRecord(recordSchema, value, source, i + 2);
       if (record.kind === 'choice' && !catalog.has(record.choice)) {
         const message = `expected \`choice\` to be an item of the catalogue, got ${JSON.stringify(record.choice)}`;
         throw new InvalidDataError(message, { source, line: i + 2, field: 'choice' });
@@ -119,12 +139,17 @@ export class AnswerLog {
       if (before === undefined || before.kind === 'invalid') answers.set(record.key, record);
     }
     if (retryInvalid) for (const [key, { kind }] of answers) if (kind === 'invalid') answers.delete(key);
-    return new AnswerLog(header.oracle, log, catalog, answers);
+    return new AnswerLog(header.oracle, log, options, answers);
   }
 
   /** Answers held. */
   get size(): number {
     return this.#answers.size;
+  }
+
+  /** What is held, in the order of the record. */
+  records(): IterableIterator<AnswerRecord> {
+    return this.#answers.values();
   }
 
   /** SHA-256 (hex) of what a question is: oracle id, ids of history and candidates, context. */
@@ -151,9 +176,13 @@ export class AnswerLog {
   }
 
   /** Keeps an answer; when the promise resolves the storage has it. */
-  async keep(questionKey: string, preference: Exclude<Preference, { kind: 'failed' }>): Promise<void> {
+  async keep(
+    questionKey: string,
+    query: PreferenceQuery,
+    preference: Exclude<Preference, { kind: 'failed' }>,
+  ): Promise<void> {
     const meta = metaRecord(preference.meta);
-    const facts = { key: questionKey, ...(meta === undefined ? {} : { meta }) };
+    const facts = { key: questionKey, ...this.#kept(query), ...(meta === undefined ? {} : { meta }) };
     let record: AnswerRecord;
     if (preference.kind === 'choice')
       record = { kind: 'choice', choice: this.#catalog.id(preference.choice), ...facts };
@@ -161,6 +190,19 @@ export class AnswerLog {
     else record = { kind: 'invalid', raw: preference.raw.slice(0, MAX_RAW_LENGTH), ...facts };
     await this.#log.append(record);
     this.#answers.set(questionKey, record);
+  }
+
+  #kept({
+    history,
+    candidates,
+    context,
+  }: PreferenceQuery): Partial<Pick<AnswerRecord, 'history' | 'candidates' | 'context'>> {
+    if (this.#keep === 'nothing') return {};
+    return {
+      history: history.map((item) => this.#catalog.id(item)),
+      candidates: candidates.map((item) => this.#catalog.id(item)),
+      ...(this.#keep === 'items+context' && context !== undefined ? { context } : {}),
+    };
   }
 }
 
@@ -171,21 +213,25 @@ export function isAnswer(
   return preference.kind !== 'failed';
 }
 
-function toPreference(record: AnswerRecord, catalog: Catalog): Preference {
-  const { scores, labelMass, promptHash } = record.meta ?? {};
-  // `usage` was paid once: a replay costs nothing.
-  const meta: Meta = {
+/** A recorded `Meta` as one that was not paid for: without `usage`, marked `cached`. */
+export function cachedMeta(record: z.output<typeof metaSchema> | undefined): Meta {
+  const { scores, labelMass, promptHash } = record ?? {};
+  return {
     cached: true,
     ...(scores === undefined ? {} : { scores: scores.map((score) => score ?? Number.NEGATIVE_INFINITY) }),
     ...(labelMass === undefined ? {} : { labelMass }),
     ...(promptHash === undefined ? {} : { promptHash }),
   };
+}
+
+function toPreference(record: AnswerRecord, catalog: Catalog): Preference {
+  const meta = cachedMeta(record.meta);
   if (record.kind === 'choice') return { kind: 'choice', choice: catalog.indexOf(record.choice) as ItemIndex, meta };
   return record.kind === 'none' ? { kind: 'none', meta } : { kind: 'invalid', raw: record.raw, meta };
 }
 
 /** What of a `Meta` is kept. Numbers that JSON cannot hold are left out, whatever a back-end gave. */
-function metaRecord(meta: Meta | undefined): z.output<typeof metaSchema> | undefined {
+export function metaRecord(meta: Meta | undefined): z.output<typeof metaSchema> | undefined {
   if (typeof meta !== 'object' || meta === null) return undefined;
   const { scores, labelMass, promptHash } = meta;
   const isScore = (score: unknown) => Number.isFinite(score) || score === Number.NEGATIVE_INFINITY;
@@ -205,12 +251,23 @@ function metaRecord(meta: Meta | undefined): z.output<typeof metaSchema> | undef
   };
 }
 
-function parse<S extends z.ZodType>(schema: S, value: JsonValue, source: string, line: number): z.output<S> {
+/**
+ * Checks one line of a log of records.
+ *
+ * @param what - what the line should be, in words. @default a header on line 1, a recorded answer elsewhere
+ * @throws {InvalidDataError} naming line and field.
+ */
+export function parseRecord<S extends z.ZodType>(
+  schema: S,
+  value: JsonValue,
+  source: string,
+  line: number,
+  what: string = line === 1 ? 'a header of recorded answers' : 'a recorded answer',
+): z.output<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   const field = issue?.path.join('.') ?? '';
-  const what = line === 1 ? 'a header of recorded answers' : 'a recorded answer';
   throw new InvalidDataError(
     `expected ${what}${field === '' ? '' : `, \`${field}\``}: ${issue?.message ?? 'not of this form'}`,
     {

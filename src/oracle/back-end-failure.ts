@@ -2,6 +2,9 @@ import { OracleError } from '../foundation/errors.js';
 
 const MAX_MESSAGE_LENGTH = 300;
 
+/** Shorter texts would be found in any message. */
+const SHORTEST_SECRET = 4;
+
 /** The HTTP status that an error of a back-end carries, by the names in use (fetch wrappers, AI SDK, axios); undefined when none. */
 function statusOf(error: unknown): number | undefined {
   const { status, statusCode, response } = fields(error);
@@ -18,13 +21,18 @@ function statusOf(error: unknown): number | undefined {
 export function isRetryable(error: unknown): boolean {
   const status = statusOf(error);
   // A ReferenceError is a mistake in the program of `complete`; a TypeError is what fetch throws when the network is down.
-  if (status === undefined) return !(error instanceof ReferenceError);
-  return status === 408 || status === 409 || status === 429 || status >= 500;
+  return isPassingStatus(status) && !(status === undefined && error instanceof ReferenceError);
+}
+
+/** Whether an HTTP status says that the same request may succeed later; undefined (no answer came) does. */
+export function isPassingStatus(status: number | undefined): boolean {
+  return status === undefined || status === 408 || status === 409 || status === 429 || status >= 500;
 }
 
 /** The wait that a server asked for in its Retry-After header (seconds or a date), in milliseconds; undefined when none. */
 export function retryAfterMs(error: unknown): number | undefined {
-  const { headers, responseHeaders, response } = fields(error);
+  const { headers, responseHeaders, response, retryAfterMs: known } = fields(error);
+  if (typeof known === 'number' && known >= 0) return known;
   for (const source of [headers, responseHeaders, fields(response).headers]) {
     const value = source instanceof Headers ? source.get('retry-after') : fields(source)['retry-after'];
     if (typeof value !== 'string' && typeof value !== 'number') continue;
@@ -38,17 +46,21 @@ export function retryAfterMs(error: unknown): number | undefined {
 
 /**
  * A back-end's error as `OracleError`: its name, the start of its message and its status. Errors of clients carry the request, its
- * headers and its key; none of these fields comes along, and a prompt quoted in the message is cut out.
+ * headers and its key; none of these fields comes along, and what was asked is cut out of the message, as it is or as JSON.
  *
+ * @param secrets - the texts asked about.
  * @param attempts - calls made so far.
  */
-export function failureOf(error: unknown, prompt: string, attempts: number): OracleError {
+export function failureOf(error: unknown, secrets: readonly string[], attempts: number): OracleError {
   const known = error instanceof Error ? error : undefined;
-  const message = (known?.message ?? String(error))
-    .replaceAll(prompt, '[prompt]')
-    .replace(/\s+/gu, ' ')
-    .slice(0, MAX_MESSAGE_LENGTH);
+  let said = known?.message ?? String(error);
+  for (const secret of secrets) {
+    if (secret.trim().length < SHORTEST_SECRET) continue;
+    said = said.replaceAll(secret, '[prompt]').replaceAll(JSON.stringify(secret).slice(1, -1), '[prompt]');
+  }
+  const message = said.replace(/\s+/gu, ' ').slice(0, MAX_MESSAGE_LENGTH);
   const status = statusOf(error);
+  const wait = retryAfterMs(error);
   const name = known === undefined ? typeof error : known.name;
   const cause = new Error(message);
   cause.name = name;
@@ -56,6 +68,7 @@ export function failureOf(error: unknown, prompt: string, attempts: number): Ora
     attempts,
     cause,
     ...(status === undefined ? {} : { status }),
+    ...(wait === undefined ? {} : { retryAfterMs: wait }),
   });
 }
 

@@ -3,7 +3,7 @@ import { argumentError } from '../foundation/arguments.js';
 import { type InvalidArgumentError, OracleError } from '../foundation/errors.js';
 import { canonicalJson } from '../foundation/json.js';
 import { describeValue } from '../foundation/options.js';
-import type { Preference, PreferenceQuery, PreferOptions } from './preference-oracle.js';
+import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions } from './preference-oracle.js';
 
 /** Most candidates of the label read-out: a..y, and the next letter for None. */
 const MAX_LABELLED_CANDIDATES = 25;
@@ -59,6 +59,18 @@ function checkItems(value: unknown, itemCount: number, path: string, where: stri
 
 function wrong(where: string, argument: string, wanted: string, got: unknown): InvalidArgumentError {
   return argumentError(where, argument, wanted, got);
+}
+
+/**
+ * Checks what a decorator can check of a batch: all but the bounds that only the oracle behind knows.
+ *
+ * @param oracle - who is behind.
+ * @throws {InvalidArgumentError} naming the first query and field that is wrong.
+ */
+export function checkQueriesFor(oracle: PreferenceOracle, queries: readonly PreferenceQuery[], where: string): void {
+  const { itemCount = Number.MAX_SAFE_INTEGER, maxBatch } = oracle;
+  const bounds = { itemCount, maxCandidates: itemCount };
+  checkQueries(queries, maxBatch === undefined ? bounds : { ...bounds, maxBatch }, where);
 }
 
 /**

@@ -1,27 +1,28 @@
 import { z } from 'zod';
-import type { ItemIndex } from '../catalog/catalog.js';
+import type { Catalog } from '../catalog/catalog.js';
 import { Sequences } from '../catalog/sequences.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { checkPreference } from './check-query.js';
+import { type EvaluationList, type Negatives, nextItemLists } from './next-item-lists.js';
+import type { Readout } from './none-threshold.js';
+import { catalogSchema, countsSchema, oracleSchema } from './option-schemas.js';
+import {
+  type Answered,
+  type AnswerSpending,
+  type Asked,
+  type OracleEvaluation,
+  summarise,
+} from './oracle-evaluation.js';
 import { type Preference, type PreferenceOracle, type PreferenceQuery, preferInBatches } from './preference-oracle.js';
-
-/** One held-out question whose answer is known. */
-export interface EvaluationList {
-  /** x₁:ₜ, oldest first. */
-  readonly history: readonly ItemIndex[];
-  /** K distinct items, the true one among them. */
-  readonly candidates: readonly ItemIndex[];
-  /** What the user really took next. */
-  readonly truth: ItemIndex;
-}
+import { mean } from './shares.js';
 
 /** Options of {@link evaluateOracle}. */
 export interface EvaluateOracleOptions {
   /** Who is examined; borrowed. To see label bias, switch the oracle's own shuffling off. */
   readonly oracle: PreferenceOracle;
-  /** Held-out sequences: the last item is the truth, against uniform negatives that the sequence does not hold. Or give `lists`. */
+  /** Held-out sequences: the last item is the truth, against negatives that the sequence does not hold. Or give `lists`. */
   readonly sequences?: Sequences;
   /** Ready-made lists, instead of `sequences`. */
   readonly lists?: readonly EvaluationList[];
@@ -29,94 +30,161 @@ export interface EvaluateOracleOptions {
   readonly candidateCount?: number;
   /** Latest items of a sequence shown as history. @default 10 */
   readonly historyLength?: number;
+  /** How negatives are drawn, or how those of `lists` were; `'popularity'` needs `counts`. @default 'uniform' */
+  readonly negatives?: Negatives;
+  /** How often each item was taken by users one may learn from, `[A]`: adds the row `popularity`. @default no such row */
+  readonly counts?: ArrayLike<number>;
+  /** Whose texts are compared: adds the rows `text` and `textPlusModel`. @default no such rows */
+  readonly catalog?: Catalog;
+  /** How the oracle reads its model: named in the rows, and in how None is judged. @default 'label' */
+  readonly readout?: Readout;
   /** Most lists, drawn from `seed` where there are more. @default 200 */
   readonly limit?: number;
+  /** Lists asked a second time in another order, for flips. Needless where the read-out does not look at places. @default all */
+  readonly secondOrders?: number;
+  /** Lists asked once more without their truth, whose right answer is None. @default 0 */
+  readonly noneLists?: number;
   /** Seed of lists and orders. @default 0 */
   readonly seed?: number;
   /** Gives up: rejects with `signal.reason`. */
   readonly signal?: AbortSignal;
+  /** Told after each answer. */
+  readonly onProgress?: (progress: EvaluationProgress) => void;
 }
 
-/** How well an oracle knows what users took, and how much of that is position. Shares are 0..1. */
-export interface OracleEvaluation {
-  /** The oracle's id. */
-  readonly oracle: string;
-  /** Lists asked about; each is asked twice, in two orders. */
-  readonly lists: number;
-  /** Mean of 1 / K: hit@1 of a random choice. */
-  readonly chance: number;
-  /** Share of answered lists (all but failed) whose choice was the truth, in the first order; a None is a miss. NaN when none was answered. */
-  readonly hitAt1: number;
-  /** Lower end of the 95 % Wilson interval of `hitAt1`. */
-  readonly hitAt1Low: number;
-  /** Upper end of the 95 % Wilson interval of `hitAt1`. */
-  readonly hitAt1High: number;
-  /** The same over the lists answered by a choice: how often an item that was named was the truth. NaN when none was. */
-  readonly hitWhenChosen: number;
-  /** Share of answered lists answered by None. */
-  readonly noneRate: number;
-  /** Share of answered lists answered by nothing usable. */
-  readonly invalidRate: number;
-  /** Share of all lists that nobody answered. */
-  readonly failedRate: number;
-  /** `[max K]` hit@1 over the lists that have the truth at that place, counted over both orders; NaN where there is none. */
-  readonly recallByPosition: readonly number[];
-  /** Standard deviation of `recallByPosition` over places (RStd); 0 for an oracle that does not look at places, up to noise. */
-  readonly recallSpread: number;
-  /** Share of lists with a choice or None in both orders whose answers differ. NaN when there is no such list. */
-  readonly flipRate: number;
-  /** Mean probability mass on the labels, where the oracle tells it. */
-  readonly labelMass: number | undefined;
+/** Where an evaluation stands. */
+export interface EvaluationProgress {
+  /** Questions answered. */
+  readonly done: number;
+  /** Questions in all. */
+  readonly total: number;
 }
 
 const items = z.array(z.int().min(0));
 const evaluateSchema = z
   .strictObject({
-    oracle: z.custom<PreferenceOracle>(
-      (value) =>
-        typeof value === 'object' && value !== null && typeof (value as PreferenceOracle).prefer === 'function',
-      'a PreferenceOracle',
-    ),
+    oracle: oracleSchema,
     sequences: z.custom<Sequences>((value) => value instanceof Sequences, 'expected Sequences').optional(),
-    lists: z.array(z.strictObject({ history: items, candidates: items.min(2), truth: z.int().min(0) })).optional(),
+    lists: z
+      .array(
+        z.strictObject({
+          history: items,
+          candidates: items.min(2),
+          truth: z.int().min(0),
+          replacement: z.int().min(0).optional(),
+          user: z.string().optional(),
+        }),
+      )
+      .optional(),
     candidateCount: z.int().min(2).default(10),
     historyLength: z.int().min(1).default(10),
+    negatives: z.enum(['uniform', 'popularity']).default('uniform'),
+    counts: countsSchema.optional(),
+    catalog: catalogSchema.optional(),
+    readout: z.enum(['label', 'likelihood']).default('label'),
     limit: z.int().min(1).default(200),
+    secondOrders: z.int().min(0).default(Number.MAX_SAFE_INTEGER),
+    noneLists: z.int().min(0).default(0),
     seed: z.int().default(0),
     signal: z.instanceof(AbortSignal).optional(),
+    onProgress: z
+      .custom<(progress: EvaluationProgress) => void>((value) => typeof value === 'function', 'expected a function')
+      .optional(),
   })
   .refine((options) => (options.sequences === undefined) !== (options.lists === undefined), {
     message: 'exactly one of `sequences` and `lists` is needed',
   });
 
 /**
- * Examines an oracle on held-out lists before anything is trained on it. Each list is asked in two orders: one with the truth at a
- * uniformly drawn place, and that one shifted cyclically by a drawn number of places.
+ * Examines an oracle on held-out lists before anything is trained on it: once with the truth at a uniformly drawn place, for flips
+ * once more shifted cyclically by a drawn number of places, and where wanted without the truth.
  *
- * hit@1 does not rank oracles by what a policy learns from them (learning.md 3): read it beside a text-only oracle on the same lists.
+ * The same lists are given to those who need no model: chance, popularity, text similarity. `textPlusModel` weighs the oracle's
+ * scores (or its bare choice) and the text's, standardised within each list, by a conditional logit; each half of the lists is
+ * judged by weights fitted on the other half, so no list is judged by itself.
+ *
+ * hit@1 does not rank oracles by what a policy learns from them (learning.md 3).
  *
  * @throws {InvalidArgumentError} for a wrong option, a list without its truth, or sequences that give no list.
  * @throws `signal.reason` on abort.
  */
 export async function evaluateOracle(options: EvaluateOracleOptions): Promise<OracleEvaluation> {
   const checked = checkOptions(evaluateSchema, options, 'evaluateOracle');
-  const { oracle, sequences, limit, seed, signal } = checked;
+  const { oracle, sequences, limit, seed, signal, onProgress, counts, catalog } = checked;
   const rng = new Rng(seed).fork('evaluate-oracle');
   const lists = drawn(
-    checked.lists ?? listsOf(sequences as Sequences, checked, rng.fork('lists')),
+    (checked.lists as readonly EvaluationList[] | undefined) ??
+      nextItemLists({
+        sequences: sequences as Sequences,
+        candidateCount: checked.candidateCount,
+        historyLength: checked.historyLength,
+        negatives: checked.negatives,
+        ...(counts === undefined ? {} : { counts }),
+        limit,
+        seed,
+      }),
     limit,
     rng.fork('limit'),
   );
-  for (const [i, list] of lists.entries()) {
-    if (!list.candidates.includes(list.truth)) {
-      throw new InvalidArgumentError(
-        `evaluateOracle: expected the truth ${list.truth} to be among the candidates of list ${i}`,
-        {
-          argument: `lists[${i}].truth`,
-          got: list.truth,
-        },
-      );
+  checkLists(lists, catalog, counts);
+  const asked = orders(lists, checked.secondOrders, checked.noneLists, rng.fork('orders'));
+
+  const queries = [
+    ...asked.map(({ first }) => first),
+    ...asked.flatMap(({ second }) => second ?? []),
+    ...asked.flatMap(({ without }) => without ?? []),
+  ];
+  let done = 0;
+  const started = performance.now();
+  const given = await preferInBatches(oracle, queries, {
+    ...(signal === undefined ? {} : { signal }),
+    ...(onProgress === undefined ? {} : { onResult: () => onProgress({ done: ++done, total: queries.length }) }),
+  });
+  const seconds = (performance.now() - started) / 1000;
+  const answers = given.map((answer, i) => checkPreference(queries[i] as PreferenceQuery, answer, oracle.id));
+
+  const byQuery = new Map(queries.map((query, i) => [query, answers[i] as Preference]));
+  const of = (query: PreferenceQuery | undefined): Preference | undefined => query && byQuery.get(query);
+  const answered = asked.map(
+    (one): Answered => ({
+      ...one,
+      answer: of(one.first) as Preference,
+      secondAnswer: of(one.second),
+      withoutAnswer: of(one.without),
+    }),
+  );
+  return summarise(answered, spending(answers, seconds), {
+    oracle: oracle.id,
+    readout: checked.readout,
+    negatives: checked.negatives,
+    counts,
+    catalog,
+    rng,
+  });
+}
+
+function checkLists(
+  lists: readonly EvaluationList[],
+  catalog: Catalog | undefined,
+  counts: ArrayLike<number> | undefined,
+): void {
+  const A = Math.min(catalog?.size ?? Number.POSITIVE_INFINITY, counts?.length ?? Number.POSITIVE_INFINITY);
+  for (const [i, { history, candidates, truth, replacement }] of lists.entries()) {
+    const refuse = (field: string, wanted: string, got: unknown): never => {
+      throw new InvalidArgumentError(`evaluateOracle: expected ${wanted} in list ${i}`, {
+        argument: `lists[${i}].${field}`,
+        wanted,
+        got,
+      });
+    };
+    if (!candidates.includes(truth)) refuse('truth', `the truth ${truth} to be among the candidates`, truth);
+    if (replacement !== undefined && candidates.includes(replacement)) {
+      refuse('replacement', `the replacement ${replacement} to be none of the candidates`, replacement);
     }
+    const outside = [...history, ...candidates, ...(replacement === undefined ? [] : [replacement])].find(
+      (item) => item >= A,
+    );
+    if (outside !== undefined) refuse('candidates', `items from 0 to ${A - 1}, not ${outside},`, outside);
   }
   if (lists.length === 0) {
     const wanted = 'sequences of at least 2 items, with candidateCount - 1 items left outside them';
@@ -125,134 +193,46 @@ export async function evaluateOracle(options: EvaluateOracleOptions): Promise<Or
       wanted,
     });
   }
-
-  const orders = rng.fork('orders');
-  const first: PreferenceQuery[] = [];
-  const second: PreferenceQuery[] = [];
-  for (const { history, candidates, truth } of lists) {
-    const others = orders.shuffle(candidates.filter((item) => item !== truth));
-    others.splice(orders.integer(candidates.length), 0, truth);
-    const shift = 1 + orders.integer(candidates.length - 1);
-    first.push({ history, candidates: others });
-    second.push({ history, candidates: [...others.slice(shift), ...others.slice(0, shift)] });
-  }
-  const asked = [...first, ...second];
-  const given = await preferInBatches(oracle, asked, signal === undefined ? {} : { signal });
-  const answers = given.map((answer, i) => checkPreference(asked[i] as PreferenceQuery, answer, oracle.id));
-  return summary(oracle.id, lists, first, second, answers);
 }
 
-function summary(
-  id: string,
-  lists: readonly EvaluationList[],
-  first: readonly PreferenceQuery[],
-  second: readonly PreferenceQuery[],
-  answers: readonly Preference[],
-): OracleEvaluation {
-  const N = lists.length;
-  const widest = Math.max(...lists.map((list) => list.candidates.length));
-  const asked = new Int32Array(widest);
-  const recalled = new Int32Array(widest);
-  const kinds = { choice: 0, none: 0, invalid: 0, failed: 0 };
-  const masses: number[] = [];
-  let hits = 0;
-  let comparable = 0;
-  let flips = 0;
-  for (const [i, { truth }] of lists.entries()) {
-    const pair = [answers[i] as Preference, answers[N + i] as Preference] as const;
-    kinds[pair[0].kind]++;
-    if (isHit(pair[0], truth)) hits++;
-    for (const [n, query] of [first[i] as PreferenceQuery, second[i] as PreferenceQuery].entries()) {
-      const answer = pair[n] as Preference;
-      if (answer.kind === 'failed') continue;
-      const place = query.candidates.indexOf(truth);
-      asked[place] = (asked[place] as number) + 1;
-      if (isHit(answer, truth)) recalled[place] = (recalled[place] as number) + 1;
-      if (typeof answer.meta?.labelMass === 'number') masses.push(answer.meta.labelMass);
-    }
-    const [a, b] = pair.map(decision);
-    if (a === undefined || b === undefined) continue;
-    comparable++;
-    if (a !== b) flips++;
-  }
-  const answered = N - kinds.failed;
-  const recallByPosition = Array.from(recalled, (count, place) => count / (asked[place] as number));
-  const [low, high] = wilson(hits, answered);
+function orders(lists: readonly EvaluationList[], secondOrders: number, noneLists: number, rng: Rng): readonly Asked[] {
+  let nones = 0;
+  return lists.map((list, i) => {
+    const { history, candidates, truth, replacement } = list;
+    const others = rng.shuffle(candidates.filter((item) => item !== truth));
+    const place = rng.integer(candidates.length);
+    others.splice(place, 0, truth);
+    const shift = 1 + rng.integer(candidates.length - 1);
+    const isShortened = replacement === undefined && candidates.length > 2;
+    const hasWithout = nones < noneLists && (replacement !== undefined || isShortened);
+    if (hasWithout) nones++;
+    const rest = replacement === undefined ? others.filter((item) => item !== truth) : others.with(place, replacement);
+    return {
+      list,
+      first: { history, candidates: others },
+      second:
+        i < secondOrders ? { history, candidates: [...others.slice(shift), ...others.slice(0, shift)] } : undefined,
+      without: hasWithout ? { history, candidates: rest } : undefined,
+    };
+  });
+}
+
+function spending(answers: readonly Preference[], seconds: number): AnswerSpending {
+  const fresh = answers.flatMap((answer) =>
+    answer.kind === 'failed' || answer.meta?.cached === true ? [] : [answer.meta?.usage ?? {}],
+  );
+  const tokens = fresh.flatMap(({ inputTokens, outputTokens }) =>
+    inputTokens === undefined ? [] : [inputTokens + (outputTokens ?? 0)],
+  );
+  const costs = fresh.flatMap(({ costUsd }) => costUsd ?? []);
   return {
-    oracle: id,
-    lists: N,
-    chance: mean(lists.map((list) => 1 / list.candidates.length)),
-    hitAt1: hits / answered,
-    hitAt1Low: low,
-    hitAt1High: high,
-    hitWhenChosen: hits / kinds.choice,
-    noneRate: kinds.none / answered,
-    invalidRate: kinds.invalid / answered,
-    failedRate: kinds.failed / N,
-    recallByPosition,
-    recallSpread: deviation(recallByPosition.filter((recall) => !Number.isNaN(recall))),
-    flipRate: flips / comparable,
-    labelMass: masses.length === 0 ? undefined : mean(masses),
+    tokens: tokens.length === 0 ? undefined : mean(tokens),
+    seconds: fresh.length === 0 ? undefined : seconds / fresh.length,
+    costUsd: costs.length === 0 ? undefined : costs.reduce((sum, cost) => sum + cost, 0),
   };
-}
-
-/** Lists from the ends of sequences of at least two items. */
-function listsOf(
-  sequences: Sequences,
-  { candidateCount, historyLength }: { candidateCount: number; historyLength: number },
-  rng: Rng,
-): EvaluationList[] {
-  const A = sequences.catalogSize;
-  const lists: EvaluationList[] = [];
-  for (let s = 0; s < sequences.count; s++) {
-    const sequence = Array.from(sequences.sequence(s));
-    const truth = sequence.pop();
-    if (truth === undefined || sequence.length === 0) continue;
-    const taken = new Set([...sequence, truth]);
-    if (A - taken.size < candidateCount - 1) continue;
-    const draws = rng.fork(s);
-    const candidates = [truth];
-    while (candidates.length < candidateCount) {
-      const item = draws.integer(A);
-      if (taken.has(item)) continue;
-      taken.add(item);
-      candidates.push(item);
-    }
-    lists.push({ history: sequence.slice(-historyLength), candidates, truth });
-  }
-  return lists;
 }
 
 function drawn(lists: readonly EvaluationList[], limit: number, rng: Rng): readonly EvaluationList[] {
   if (lists.length <= limit) return lists;
   return Array.from(rng.sample(lists.length, limit).sort(), (i) => lists[i] as EvaluationList);
-}
-
-function isHit(answer: Preference, truth: ItemIndex): boolean {
-  return answer.kind === 'choice' && answer.choice === truth;
-}
-
-/** The item, -1 for None, undefined where there is no decision. */
-function decision(answer: Preference): number | undefined {
-  if (answer.kind === 'choice') return answer.choice;
-  return answer.kind === 'none' ? -1 : undefined;
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-function deviation(values: readonly number[]): number {
-  const centre = mean(values);
-  return Math.sqrt(mean(values.map((value) => (value - centre) ** 2)));
-}
-
-/** 95 % Wilson score interval of a share. */
-function wilson(hits: number, n: number): readonly [number, number] {
-  if (n === 0) return [Number.NaN, Number.NaN];
-  const z = 1.959963984540054;
-  const share = hits / n;
-  const centre = (share + (z * z) / (2 * n)) / (1 + (z * z) / n);
-  const half = (z / (1 + (z * z) / n)) * Math.sqrt((share * (1 - share)) / n + (z * z) / (4 * n * n));
-  return [Math.max(0, centre - half), Math.min(1, centre + half)];
 }

@@ -43,9 +43,15 @@ export function sanitiseText(text: string, maxLength: number): string {
  * any is shown by its id.
  *
  * @param maxAttributeLength - most Unicode code points of one attribute.
+ * @param attributes - which ones, in order. @default the catalogue's
  */
-export function itemText(catalog: Catalog, item: ItemIndex, maxAttributeLength: number): string {
-  const parts = catalog.attributes
+export function itemText(
+  catalog: Catalog,
+  item: ItemIndex,
+  maxAttributeLength: number,
+  attributes: readonly string[] = catalog.attributes,
+): string {
+  const parts = attributes
     .map((name) => sanitiseText(catalog.attribute(item, name), maxAttributeLength))
     .filter((part) => part !== '');
   // An id of invisible characters only would leave nothing between two labels.

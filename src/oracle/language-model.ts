@@ -83,6 +83,11 @@ export interface LanguageModel {
     continuations: readonly string[],
     options?: ModelCallOptions,
   ) => Promise<ContinuationScores>;
+  /**
+   * What a call of `continuationScores` will be billed for, where that is not the prefix once and each continuation: a server that
+   * is asked once a continuation bills the prefix each time.
+   */
+  readonly continuationUsage?: (prefixTokens: number, continuationTokens: readonly number[]) => Usage;
   /** Writes an answer as text: the way that every model has. */
   readonly complete?: Complete;
   /** Tokens of a text, as the model counts or as nearly as is known: prices a job before it runs. @default a quarter of the characters */

@@ -1,41 +1,44 @@
-import PQueue from 'p-queue';
-import pRetry, { AbortError } from 'p-retry';
 import { z } from 'zod';
 import type { Catalog, ItemIndex } from '../catalog/catalog.js';
-import { DisposedError, OracleError } from '../foundation/errors.js';
-import { checkOptions } from '../foundation/options.js';
+import { InvalidArgumentError, OracleError } from '../foundation/errors.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
-import { failureOf, isRetryable, retryAfterMs } from './back-end-failure.js';
+import { MAX_RAW_LENGTH } from './answer-log.js';
 import { checkPreferOptions, checkQueries, queryKey } from './check-query.js';
-import type { Complete, Completion } from './language-model.js';
-import { catalogSchema } from './option-schemas.js';
+import type { Complete, Completion, LabelScores, LanguageModel, ModelCallOptions } from './language-model.js';
+import { concurrencyOf, MalformedAnswer, type ModelCallSettings, ModelCalls, modelCallShape } from './model-calls.js';
+import { catalogSchema, languageModelSchema } from './option-schemas.js';
 import { parseAnswer } from './parser.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
-import { renderTable1, type Table1Prompt, type Table1Style, TEMPLATE_VERSION, table1StyleShape } from './prompt.js';
+import {
+  renderContentFree,
+  renderTable1,
+  type Table1Prompt,
+  type Table1Style,
+  TEMPLATE_VERSION,
+  table1StyleShape,
+} from './prompt.js';
+import { type QueryBatch, QueryQueue } from './query-queue.js';
+import { decide, logSumExp } from './score-decision.js';
+import { addUsage, tokensOf } from './usage.js';
 
-/** Most characters of an invalid answer that are kept. */
-const MAX_RAW_LENGTH = 500;
+/** Log-probabilities may pass 0 by rounding, not by more. */
+const LARGEST_LOG_PROB = 0.01;
 
-/** Longest wait that a server's Retry-After may ask for, in milliseconds. */
-const MAX_RETRY_AFTER_MS = 120_000;
-
-/** Options of {@link LlmOracle}. */
-export interface LlmOracleOptions extends Table1Style {
+/** Options of {@link LlmOracle}: a `catalog`, and exactly one of `complete` and `languageModel`. */
+export interface LlmOracleOptions extends Table1Style, ModelCallSettings {
   /** Whose items are asked about; borrowed. */
   readonly catalog: Catalog;
-  /** Asks the model. May throw; an error with a numeric `status` (or `statusCode`) decides whether it is tried again. */
-  readonly complete: Complete;
-  /** Names back-end, model and revision in the oracle's `id`: change it whenever `complete` may answer differently. @default 'custom' */
+  /** Asks a model for text. May throw; an error with a numeric `status` (or `statusCode`) decides whether it is tried again. */
+  readonly complete?: Complete;
+  /** Names back-end, model and revision of `complete` in the oracle's `id`: change it whenever answers may change. @default 'custom' */
   readonly model?: string;
-  /** Most calls of `complete` at the same time, over all `prefer` calls. @default 4 */
-  readonly concurrency?: number;
-  /** Further tries after a failure that may pass: no status, 408, 409, 429, 5xx, a time-out. Never after 400, 401, 403. @default 3 */
-  readonly retries?: number;
-  /** Wait before the first further try, in ms; doubles each time, with jitter. A server's Retry-After is waited for first. @default 500 */
-  readonly retryDelayMs?: number;
-  /** Time for one call of `complete`, in ms. @default 60_000 */
-  readonly timeoutMs?: number;
+  /**
+   * A back-end. One with `labelScores` is read by the probabilities of the labels, any other by its text. Borrowed: the oracle
+   * does not close it.
+   */
+  readonly languageModel?: LanguageModel;
   /**
    * Shows the candidates in an order drawn from `seed` and the query (never from the order of calls), for models favour labels and
    * places. @default true
@@ -43,11 +46,18 @@ export interface LlmOracleOptions extends Table1Style {
   readonly shuffle?: boolean;
   /** Seed of the orders. @default 0 */
   readonly seed?: number;
+  /**
+   * None when log p(None) - logsumexp p(candidates) is above it; `fitNoneThreshold` finds one. Needs `labelScores`.
+   * @default the likeliest of the K + 1 labels is the answer
+   */
+  readonly noneThreshold?: number;
+  /** Least probability mass on the labels, 0..1: below it the answer is invalid, for the model wanted to say something else. Needs `labelScores`. @default 0 */
+  readonly minLabelMass?: number;
 }
 
 /** How often an {@link LlmOracle} did what, since its construction. */
 export interface LlmOracleCounts {
-  /** Calls of `complete`, retries included. */
+  /** Calls of the model, retries included. */
   readonly calls: number;
   /** Calls repeated after a failure. */
   readonly retries: number;
@@ -57,58 +67,99 @@ export interface LlmOracleCounts {
   readonly choices: number;
   /** Queries answered by None. */
   readonly nones: number;
-  /** Queries answered twice by something that is no label. */
+  /** Queries answered by something that is no label: a text, twice; or probabilities that decide nothing. */
   readonly invalids: number;
   /** Queries that nobody answered. */
   readonly failures: number;
 }
 
-const llmOracleSchema = z.strictObject({
-  ...table1StyleShape,
-  catalog: catalogSchema,
-  complete: z.custom<Complete>(
-    (value) => typeof value === 'function',
-    'expected a function (prompt, { signal }) => Promise<string>',
-  ),
-  model: z.string().min(1).max(200).default('custom'),
-  concurrency: z.int().min(1).max(10_000).default(4),
-  retries: z.int().min(0).max(100).default(3),
-  retryDelayMs: z.number().min(0).max(600_000).default(500),
-  timeoutMs: z.number().min(1).max(3_600_000).default(60_000),
-  shuffle: z.boolean().default(true),
-  seed: z.int().default(0),
-});
+const llmOracleSchema = z
+  .strictObject({
+    ...table1StyleShape,
+    ...modelCallShape,
+    catalog: catalogSchema,
+    complete: z
+      .custom<Complete>(
+        (value) => typeof value === 'function',
+        'expected a function (prompt, { signal }) => Promise<string>',
+      )
+      .optional(),
+    languageModel: languageModelSchema.optional(),
+    model: z.string().min(1).max(200).optional(),
+    shuffle: z.boolean().default(true),
+    seed: z.int().default(0),
+    noneThreshold: z.number().optional(),
+    minLabelMass: z.number().min(0).max(1).default(0),
+  })
+  .superRefine(({ complete, languageModel, model, noneThreshold, minLabelMass }, context) => {
+    const refuse = (path: string, message: string): void => context.addIssue({ code: 'custom', path: [path], message });
+    if ((complete === undefined) === (languageModel === undefined)) {
+      const got = complete === undefined ? 'neither' : 'both';
+      refuse('complete', `expected exactly one of \`complete\` and \`languageModel\`, got ${got}`);
+    }
+    if (languageModel === undefined) {
+      if (noneThreshold !== undefined || minLabelMass > 0)
+        refuse('languageModel', '`noneThreshold` and `minLabelMass` need a `languageModel` with `labelScores`');
+      return;
+    }
+    if (model !== undefined)
+      refuse('model', '`model` names what `complete` asks; a `languageModel` has an `id` of its own');
+    if (languageModel.labelScores === undefined && languageModel.complete === undefined)
+      refuse('languageModel', `\`languageModel\` ${languageModel.id} offers neither \`labelScores\` nor \`complete\``);
+    if (languageModel.labelScores === undefined && (noneThreshold !== undefined || minLabelMass > 0))
+      refuse('languageModel', '`noneThreshold` and `minLabelMass` need a `languageModel` with `labelScores`');
+  });
 
 /**
- * A language model as oracle (Eqs. 2-3): writes Table 1, asks `complete`, reads the label. Any model that completes text will do.
+ * A language model as oracle (Eqs. 2-3): writes Table 1, asks the model, reads the label. Any model that completes text will do;
+ * one that tells the labels' probabilities is read by these, in one forward pass and with nothing to parse.
  *
- * An answer without a label is asked for once more with a stricter last line, then it is `invalid`. A query that fails after all
- * retries is `failed` in its own slot; the others go on. Errors carry no prompt and no header of the request.
+ * A text without a label is asked for once more with a stricter last line, then it is `invalid`; so are probabilities that decide
+ * nothing. A query that fails after all retries is `failed` in its own slot; the others go on. Errors carry no prompt and no header
+ * of the request.
  */
 export class LlmOracle implements PreferenceOracle {
-  /** Model, template version, every option that changes a prompt's bytes, shuffling and its seed. */
+  /** Model, template version, every option that changes an answer: a prompt's bytes, shuffling and its seed, how the label is read. */
   readonly id: string;
+  /** Items of the catalogue. */
+  readonly itemCount: number;
   readonly #options: z.output<typeof llmOracleSchema>;
-  readonly #queue: PQueue;
-  readonly #counts = { calls: 0, retries: 0, reminders: 0, choices: 0, nones: 0, invalids: 0, failures: 0 };
-  readonly #batches = new Set<Batch>();
-  #closed = false;
+  readonly #queue: QueryQueue;
+  readonly #model: ModelCalls;
+  readonly #counts = { reminders: 0, choices: 0, nones: 0, invalids: 0, failures: 0 };
 
   /**
-   * @param options - only `catalog` and `complete` are needed; neither is closed or disposed by the oracle.
+   * @param options - only `catalog` and one of `complete` and `languageModel` are needed; none is closed or disposed by the oracle.
    * @throws {InvalidArgumentError} for a wrong option.
    */
   constructor(options: LlmOracleOptions) {
     this.#options = checkOptions(llmOracleSchema, options, 'LlmOracle');
-    const { model, mode, quotes, maxAttributeLength, maxHistory, shuffle, seed, concurrency } = this.#options;
-    const order = shuffle ? `shuffle=${seed}` : 'as-given';
-    this.id = `llm:${model}|${TEMPLATE_VERSION}|label|${mode}|${quotes}|attribute<=${maxAttributeLength}|history<=${maxHistory}|${order}`;
-    this.#queue = new PQueue({ concurrency });
+    const { mode, quotes, maxAttributeLength, maxHistory, shuffle, seed } = this.#options;
+    const { languageModel, model = 'custom', concurrency, noneThreshold, minLabelMass } = this.#options;
+    const readout = [
+      ...(languageModel?.labelScores === undefined ? [] : ['logprobs']),
+      ...(noneThreshold === undefined ? [] : [`none>${noneThreshold}`]),
+      ...(minLabelMass === 0 ? [] : [`mass>=${minLabelMass}`]),
+    ];
+    this.id = [
+      `llm:${languageModel?.id ?? model}`,
+      TEMPLATE_VERSION,
+      'label',
+      mode,
+      quotes,
+      `attribute<=${maxAttributeLength}`,
+      `history<=${maxHistory}`,
+      shuffle ? `shuffle=${seed}` : 'as-given',
+      ...readout,
+    ].join('|');
+    this.itemCount = this.#options.catalog.size;
+    this.#queue = new QueryQueue('LlmOracle', { concurrency: concurrencyOf(concurrency, languageModel?.concurrency) });
+    this.#model = new ModelCalls(this.#options);
   }
 
   /** How often what was done so far; a copy. */
   get counts(): LlmOracleCounts {
-    return { ...this.#counts };
+    return { calls: this.#model.calls, retries: this.#model.retries, ...this.#counts };
   }
 
   /**
@@ -116,77 +167,145 @@ export class LlmOracle implements PreferenceOracle {
    *
    * @throws {InvalidArgumentError} when a query is malformed, before anything is asked.
    * @throws {DisposedError} after {@link LlmOracle.close}.
-   * @throws `signal.reason` on abort, at once, even if `complete` ignores its signal.
+   * @throws `signal.reason` on abort, at once, even if the model ignores its signal.
    */
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
-    if (this.#closed) throw new DisposedError('LlmOracle');
+    this.#queue.throwIfClosed();
     checkQueries(queries, { itemCount: this.#options.catalog.size }, 'LlmOracle.prefer');
-    const { signal, onResult } = checkPreferOptions(options, 'LlmOracle.prefer');
-    signal?.throwIfAborted();
-    if (queries.length === 0) return [];
+    const asked = checkPreferOptions(options, 'LlmOracle.prefer');
+    return this.#queue.run(queries.length, asked, (i, batch) => this.#answer(queries[i] as PreferenceQuery, batch));
+  }
 
-    const batch = new Batch();
-    this.#batches.add(batch);
-    // One listener a batch: one a call would print MaxListenersExceededWarning.
-    const onAbort = (): void => batch.stop(signal?.reason);
-    signal?.addEventListener('abort', onAbort, { once: true });
-    const asked = queries.map((query, i) =>
-      this.#queue.add(async (): Promise<Preference> => {
-        batch.throwIfStopped();
-        const preference = await this.#answer(query, batch);
-        batch.throwIfStopped();
-        onResult?.(i, preference);
-        return preference;
-      }),
-    );
-    try {
-      return await Promise.race([Promise.all(asked), batch.stopped]);
-    } catch (error) {
-      batch.stop(error);
-      throw error;
-    } finally {
-      signal?.removeEventListener('abort', onAbort);
-      this.#batches.delete(batch);
+  /**
+   * Tokens of each prompt as the model counts them (else a quarter of its characters), and one token of answer. Reminders and
+   * whatever a talkative model writes beyond the label come on top.
+   *
+   * @throws {InvalidArgumentError} when a query is malformed.
+   */
+  async estimate(queries: readonly PreferenceQuery[]): Promise<readonly Usage[]> {
+    checkQueries(queries, { itemCount: this.#options.catalog.size }, 'LlmOracle.estimate');
+    const usages: Usage[] = [];
+    for (const query of queries) {
+      const { text } = this.#render(query, this.#shown(query), false);
+      usages.push({ calls: 1, inputTokens: await tokensOf(this.#options.languageModel, text), outputTokens: 1 });
     }
+    return usages;
+  }
+
+  /**
+   * What the model answers where there is nothing to know: the labels' log-probabilities with "N/A" in the place of the history and
+   * of every candidate (contextual calibration, 2102.09690). One call.
+   *
+   * @param candidateCount - K, 2 to 25.
+   * @returns `[K + 1]` natural log-probabilities by place, None's last.
+   * @throws {InvalidArgumentError} for another K.
+   * @throws {OracleError} when the model does not tell probabilities, or does not answer.
+   */
+  async contentFreeScores(candidateCount: number, options: ModelCallOptions = {}): Promise<readonly number[]> {
+    if (!Number.isInteger(candidateCount) || candidateCount < 2 || candidateCount > 25) {
+      throw new InvalidArgumentError(
+        `LlmOracle.contentFreeScores: expected \`candidateCount\` to be an integer from 2 to 25, got ${candidateCount}`,
+        { argument: 'candidateCount', wanted: 'an integer from 2 to 25', got: candidateCount },
+      );
+    }
+    if (this.#options.languageModel?.labelScores === undefined) {
+      throw new OracleError(
+        'LlmOracle.contentFreeScores: the model tells no probabilities; it takes a `languageModel` with `labelScores`',
+      );
+    }
+    const { signal } = checkPreferOptions(options, 'LlmOracle.contentFreeScores');
+    const prompt = renderContentFree(candidateCount, this.#options);
+    let scores: readonly number[] = [];
+    await this.#queue.run(1, signal === undefined ? {} : { signal }, async (_, batch) => {
+      scores = (await this.#labelScores(prompt, batch)).answer.logProbs;
+      return { kind: 'none' };
+    });
+    return scores;
   }
 
   /** Ends what is in flight, whose `prefer` calls reject with `DisposedError`; later ones do too. Safe to call twice. */
   async close(): Promise<void> {
-    this.#closed = true;
-    for (const batch of this.#batches) batch.stop(new DisposedError('LlmOracle'));
-    await this.#queue.onIdle();
+    await this.#queue.close();
   }
 
-  /** One query: at most two answers are read. Rejects only when the batch was stopped. */
-  async #answer(query: PreferenceQuery, batch: Batch): Promise<Preference> {
+  /** Rejects only when the batch was stopped. */
+  async #answer(query: PreferenceQuery, batch: QueryBatch): Promise<Preference> {
+    let preference: Preference;
+    try {
+      preference = await (this.#options.languageModel?.labelScores === undefined
+        ? this.#answerByText(query, batch)
+        : this.#answerByScores(query, batch));
+    } catch (error) {
+      batch.throwIfStopped();
+      if (!(error instanceof OracleError)) throw error;
+      preference = { kind: 'failed', error };
+    }
+    const counted = { choice: 'choices', none: 'nones', invalid: 'invalids', failed: 'failures' } as const;
+    this.#counts[counted[preference.kind]]++;
+    return preference;
+  }
+
+  async #answerByScores(query: PreferenceQuery, batch: QueryBatch): Promise<Preference> {
     const started = performance.now();
+    const { noneThreshold, minLabelMass } = this.#options;
+    const shown = this.#shown(query);
+    const prompt = this.#render(query, shown, false);
+    const { answer, attempts } = await this.#labelScores(prompt, batch);
+    const { logProbs, bounded } = answer;
+    const labelMass = Math.min(1, Math.exp(logSumExp(logProbs.filter((_, i) => bounded?.[i] !== true))));
+    const byItem = new Map(shown.map((item, place) => [item, logProbs[place] as number]));
+    const meta = {
+      scores: [...query.candidates.map((item) => byItem.get(item) as number), logProbs[shown.length] as number],
+      labelMass,
+      promptHash: await sha256Hex(prompt.text),
+      usage: { ...answer.usage, calls: attempts, ms: performance.now() - started },
+    };
+    if (labelMass < minLabelMass) {
+      const raw = `label mass ${labelMass.toPrecision(3)}, less than minLabelMass ${minLabelMass}`;
+      return { kind: 'invalid', raw, meta };
+    }
+    const decision = decide(logProbs, noneThreshold, bounded);
+    if (decision === 'none') return { kind: 'none', meta };
+    if (decision === 'undecided')
+      return { kind: 'invalid', raw: 'the likeliest label is not among those listed', meta };
+    return { kind: 'choice', choice: shown[decision] as ItemIndex, meta };
+  }
+
+  #labelScores(
+    prompt: Table1Prompt,
+    batch: QueryBatch,
+  ): Promise<{ readonly answer: LabelScores; readonly attempts: number }> {
+    const { languageModel } = this.#options;
+    return this.#model.call(
+      batch,
+      [prompt.text],
+      (signal) => languageModel?.labelScores?.(prompt.text, prompt.labels, { signal }),
+      (value) => checkLabelScores(value, prompt.labels.length),
+    );
+  }
+
+  /** At most two answers are read. */
+  async #answerByText(query: PreferenceQuery, batch: QueryBatch): Promise<Preference> {
+    const started = performance.now();
+    const complete = (this.#options.complete ??
+      this.#options.languageModel?.complete?.bind(this.#options.languageModel)) as Complete;
     const shown = this.#shown(query);
     let usage: Usage | undefined;
     for (let reminder = false; ; reminder = true) {
       const prompt = this.#render(query, shown, reminder);
       if (reminder) this.#counts.reminders++;
-      let completion: Completion;
-      try {
-        completion = await this.#completeWithRetries(prompt, reminder, batch);
-      } catch (error) {
-        batch.throwIfStopped();
-        this.#counts.failures++;
-        return { kind: 'failed', error: error as OracleError };
-      }
-      usage = addUsage(usage, completion.usage);
+      const { answer: completion, attempts } = await this.#model.call(
+        batch,
+        [prompt.text],
+        (signal) => complete(prompt.text, { signal, labels: prompt.labels, constrained: reminder }),
+        checkCompletion,
+      );
+      usage = addUsage(usage, { ...completion.usage, calls: attempts });
       const parsed = parseAnswer(completion.text, prompt.labels);
       const meta = { promptHash: await sha256Hex(prompt.text), usage: { ...usage, ms: performance.now() - started } };
-      if (parsed.kind === 'none') {
-        this.#counts.nones++;
-        return { kind: 'none', meta };
-      }
-      if (parsed.kind === 'label') {
-        this.#counts.choices++;
-        return { kind: 'choice', choice: shown[parsed.index] as ItemIndex, meta };
-      }
-      if (!reminder) continue;
-      this.#counts.invalids++;
-      return { kind: 'invalid', raw: completion.text.slice(0, MAX_RAW_LENGTH), meta };
+      if (parsed.kind === 'none') return { kind: 'none', meta };
+      if (parsed.kind === 'label') return { kind: 'choice', choice: shown[parsed.index] as ItemIndex, meta };
+      if (reminder) return { kind: 'invalid', raw: completion.text.slice(0, MAX_RAW_LENGTH), meta };
     }
   }
 
@@ -215,135 +334,31 @@ export class LlmOracle implements PreferenceOracle {
       ...(context === undefined ? {} : { context }),
     });
   }
-
-  /** Rejects with an `OracleError`, or with anything when the batch was stopped. */
-  async #completeWithRetries(prompt: Table1Prompt, constrained: boolean, batch: Batch): Promise<Completion> {
-    const { retries, retryDelayMs } = this.#options;
-    let attempts = 0;
-    const waiting = batch.controller();
-    try {
-      return await pRetry(
-        async (attempt) => {
-          attempts = attempt;
-          this.#counts.calls++;
-          if (attempt > 1) this.#counts.retries++;
-          try {
-            return checkCompletion(await this.#completeOnce(prompt, constrained, batch), attempt);
-          } catch (error) {
-            if (error instanceof AbortError) throw error;
-            const failure = failureOf(error, prompt.text, attempt);
-            if (!isRetryable(error)) throw new AbortError(failure);
-            const wait = retryAfterMs(error);
-            if (wait !== undefined && attempt <= retries)
-              await sleep(Math.min(wait, MAX_RETRY_AFTER_MS), waiting.signal);
-            throw failure;
-          }
-        },
-        { retries, minTimeout: retryDelayMs, maxTimeout: 60_000, randomize: true, signal: waiting.signal },
-      );
-    } catch (error) {
-      batch.throwIfStopped();
-      throw error instanceof OracleError ? error : failureOf(error, prompt.text, attempts);
-    } finally {
-      batch.release(waiting);
-    }
-  }
-
-  /** One call, raced against its time-out and the abort: a `complete` that ignores its signal cannot hold us. */
-  async #completeOnce(prompt: Table1Prompt, constrained: boolean, batch: Batch): Promise<unknown> {
-    const { complete, timeoutMs } = this.#options;
-    const controller = batch.controller();
-    const { signal } = controller;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    try {
-      const ended = new Promise<never>((_, reject) => {
-        signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-        timer = setTimeout(() => {
-          const error = new OracleError(`the language model gave no answer within timeoutMs = ${timeoutMs}`);
-          reject(error);
-          controller.abort(error);
-        }, timeoutMs);
-      });
-      const answering = Promise.resolve().then(() =>
-        complete(prompt.text, { signal, labels: prompt.labels, constrained }),
-      );
-      return await Promise.race([answering, ended]);
-    } finally {
-      clearTimeout(timer);
-      batch.release(controller);
-    }
-  }
 }
 
-/** One `prefer` call: what has to end when it is stopped. */
-class Batch {
-  /** Rejects when the batch is stopped. */
-  readonly stopped: Promise<never>;
-  readonly #controllers = new Set<AbortController>();
-  #reject: (reason: unknown) => void = () => {};
-  #stop: { readonly reason: unknown } | undefined;
-
-  constructor() {
-    this.stopped = new Promise((_, reject) => {
-      this.#reject = reject;
-    });
-    this.stopped.catch(() => {});
-  }
-
-  /** A signal for one wait; release it afterwards. */
-  controller(): AbortController {
-    const controller = new AbortController();
-    if (this.#stop !== undefined) controller.abort(this.#stop.reason);
-    else this.#controllers.add(controller);
-    return controller;
-  }
-
-  release(controller: AbortController): void {
-    this.#controllers.delete(controller);
-  }
-
-  stop(reason: unknown): void {
-    if (this.#stop !== undefined) return;
-    this.#stop = { reason };
-    this.#reject(reason);
-    for (const controller of this.#controllers) controller.abort(reason);
-    this.#controllers.clear();
-  }
-
-  throwIfStopped(): void {
-    if (this.#stop !== undefined) throw this.#stop.reason;
-  }
-}
-
-/** @throws {AbortError} when `complete` gives something that is no text: a mistake in its program, so no retry. */
-function checkCompletion(value: unknown, attempts: number): Completion {
+/** @throws {MalformedAnswer} when `complete` gives something that is no text. */
+function checkCompletion(value: unknown): Completion {
   if (typeof value === 'string') return { text: value };
   if (typeof value === 'object' && value !== null && typeof (value as Partial<Completion>).text === 'string') {
     const { text, usage } = value as Completion;
     return typeof usage === 'object' && usage !== null ? { text, usage } : { text };
   }
   const got = value === null ? 'null' : typeof value;
-  throw new AbortError(
-    new OracleError(`LlmOracle: expected \`complete\` to resolve to a string or { text, usage }, got ${got}`, {
-      attempts,
-    }),
-  );
+  throw new MalformedAnswer(`LlmOracle: expected \`complete\` to resolve to a string or { text, usage }, got ${got}`);
 }
 
-function addUsage(sum: Usage | undefined, more: Usage | undefined): Usage | undefined {
-  if (sum === undefined || more === undefined) return sum ?? more;
-  const total: Record<string, number> = { ...sum };
-  for (const [key, value] of Object.entries(more))
-    if (typeof value === 'number') total[key] = (total[key] ?? 0) + value;
-  return total;
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    });
-  });
+/** @throws {MalformedAnswer} when `labelScores` gives something else than one log-probability a label. */
+function checkLabelScores(value: unknown, count: number): LabelScores {
+  const { logProbs, bounded, usage } = (value ?? {}) as Partial<LabelScores>;
+  const isLogProb = (score: unknown): boolean => typeof score === 'number' && score <= LARGEST_LOG_PROB;
+  if (!Array.isArray(logProbs) || logProbs.length !== count || !logProbs.every(isLogProb)) {
+    throw new MalformedAnswer(
+      `LlmOracle: expected \`labelScores\` to resolve to { logProbs } with ${count} natural log-probabilities (at most 0), one a label, got ${describeValue(logProbs)}`,
+    );
+  }
+  return {
+    logProbs,
+    ...(Array.isArray(bounded) ? { bounded } : {}),
+    ...(typeof usage === 'object' && usage !== null ? { usage } : {}),
+  };
 }

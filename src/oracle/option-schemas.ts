@@ -1,15 +1,30 @@
 import { z } from 'zod';
 import { Catalog } from '../catalog/catalog.js';
 import type { Storage } from '../foundation/storage.js';
+import type { LanguageModel } from './language-model.js';
 import type { PreferenceOracle } from './preference-oracle.js';
 
 /** A `Catalog`; its constructor is private, so `z.instanceof` does not take it. */
 export const catalogSchema = z.custom<Catalog>((value) => value instanceof Catalog, 'expected a Catalog');
 
+/** Counts of items, or ratings: finite numbers from 0. */
+export const countsSchema = z.custom<ArrayLike<number>>(
+  (value) =>
+    (Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value)) &&
+    Array.from(value as ArrayLike<unknown>).every((count) => Number.isFinite(count) && (count as number) >= 0),
+  'expected an array of numbers from 0, one per item',
+);
+
 /** Anything with the methods of a `PreferenceOracle`. */
 export const oracleSchema = z.custom<PreferenceOracle>(
   (value) => has(value, 'prefer') && typeof (value as PreferenceOracle).id === 'string',
   'expected a PreferenceOracle: an object with `id` and `prefer`',
+);
+
+/** Anything with an `id`; which questions it takes is looked at by the read-out. */
+export const languageModelSchema = z.custom<LanguageModel>(
+  (value) => typeof value === 'object' && value !== null && typeof (value as LanguageModel).id === 'string',
+  'expected a LanguageModel: an object with `id` and at least one of `labelScores`, `continuationScores` and `complete`',
 );
 
 /** Anything with the methods of a `Storage`. */

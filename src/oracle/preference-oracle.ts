@@ -18,6 +18,8 @@ export interface PreferenceQuery {
 
 /** What one answer cost. Every member is absent where the back-end does not say. */
 export interface Usage {
+  /** Calls of the model, retries and reminders included. @default 1 */
+  readonly calls?: number;
   /** Tokens of the prompt. */
   readonly inputTokens?: number;
   /** Tokens of the answer, thinking included. */
@@ -101,6 +103,8 @@ export interface PreferenceOracle {
   readonly id: string;
   /** Most queries in one `prefer` call; see {@link preferInBatches}. @default no limit */
   readonly maxBatch?: number;
+  /** A: item indices run from 0 to A - 1. Decorators that ask one query at a time refuse a malformed batch as a whole by it. @default it does not say */
+  readonly itemCount?: number;
   /**
    * Asks a batch.
    *

@@ -11,7 +11,11 @@ export const TEMPLATE_VERSION = 'table1@1';
 /** What stands in the place of an empty history. Not "none": that word is an answer. */
 const EMPTY_HISTORY = '(empty)';
 
-const MAX_CONTEXT_LENGTH = 500;
+/** Most characters of a query's context line. */
+export const MAX_CONTEXT_LENGTH = 500;
+
+/** What a content-free prompt says in the place of items. */
+const CONTENT_FREE = 'N/A';
 
 /** How Table 1 is written; what of it the paper leaves open. */
 export interface Table1Style {
@@ -87,22 +91,62 @@ export function table1Labels(candidateCount: number): readonly string[] {
  * @throws {InvalidArgumentError} for a wrong option, an index outside the catalogue, or a repeated candidate.
  */
 export function renderTable1(options: Table1Options): Table1Prompt {
-  const { catalog, history, candidates, context, mode, quotes, maxAttributeLength, maxHistory, reminder } =
-    checkOptions(table1Schema, options, 'renderTable1');
+  const checked = checkOptions(table1Schema, options, 'renderTable1');
+  const { catalog, history, candidates, context, maxAttributeLength, maxHistory, reminder } = checked;
   checkQueries([{ history, candidates }], { itemCount: catalog.size }, 'renderTable1');
+  const text = (item: ItemIndex): string => itemText(catalog, item, maxAttributeLength);
+  return writeTable1(checked, {
+    history: history.slice(-maxHistory).map(text).join(', ') || EMPTY_HISTORY,
+    candidates: candidates.map(text),
+    user: context === undefined ? '' : sanitiseText(context, MAX_CONTEXT_LENGTH),
+    reminder,
+  });
+}
 
+/**
+ * Table 1 with "N/A" in the place of the history and of every candidate: what a model answers to it tells its prior on the labels
+ * (contextual calibration, 2102.09690).
+ *
+ * @param candidateCount - K, 2 to 25.
+ * @param style - checked, with the catalogue whose words are written.
+ */
+export function renderContentFree(candidateCount: number, style: CheckedStyle): Table1Prompt {
+  const candidates = new Array<string>(candidateCount).fill(CONTENT_FREE);
+  return writeTable1(style, { history: CONTENT_FREE, candidates, user: '', reminder: false });
+}
+
+/** A checked {@link Table1Style} and the catalogue whose words are written. */
+interface CheckedStyle {
+  readonly catalog: Catalog;
+  readonly mode: 'completion' | 'chat';
+  readonly quotes: 'straight' | 'typographic';
+  readonly maxAttributeLength: number;
+}
+
+/** Writes Table 1 around texts that are safe already. */
+function writeTable1(
+  { catalog, mode, quotes, maxAttributeLength }: CheckedStyle,
+  {
+    history: shown,
+    candidates,
+    user,
+    reminder,
+  }: {
+    readonly history: string;
+    readonly candidates: readonly string[];
+    readonly user: string;
+    readonly reminder: boolean;
+  },
+): Table1Prompt {
   const labels = table1Labels(candidates.length);
   const last = labels[candidates.length] as string;
   const apostrophe = quotes === 'straight' ? "'" : '’';
   const quote = quotes === 'straight' ? '"' : '”';
-  const text = (item: ItemIndex): string => itemText(catalog, item, maxAttributeLength);
   const word = (own: string): string => sanitiseText(own, maxAttributeLength);
 
   const item = word(catalog.itemNoun);
   const attributes = catalog.attributes.map(word).join('; ');
-  const shown = history.slice(-maxHistory).map(text).join(', ') || EMPTY_HISTORY;
-  const user = context === undefined ? '' : sanitiseText(context, MAX_CONTEXT_LENGTH);
-  const choices = [...candidates.map(text), 'None'].map((option, i) => `${labels[i]}. ${option}`).join(' ');
+  const choices = [...candidates, 'None'].map((option, i) => `${labels[i]}. ${option}`).join(' ');
 
   const lines = [
     'Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.',

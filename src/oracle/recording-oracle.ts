@@ -3,10 +3,10 @@ import type { Catalog } from '../catalog/catalog.js';
 import { DisposedError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import type { Storage } from '../foundation/storage.js';
-import { AnswerLog, isAnswer } from './answer-log.js';
-import { checkPreference, checkPreferOptions, checkQueries } from './check-query.js';
+import { AnswerLog } from './answer-log.js';
+import { AskOnce, type RecordingCounts } from './ask-once.js';
+import { checkPreferOptions, checkQueries } from './check-query.js';
 import { catalogSchema, oracleSchema, storageSchema } from './option-schemas.js';
-import { orAbort } from './or-abort.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions } from './preference-oracle.js';
 
 /** Options of {@link RecordingOracle.open}. */
@@ -21,28 +21,29 @@ export interface RecordingOracleOptions {
   readonly key?: string;
   /** Asks questions again whose recorded answer could not be read. Without it they stay unread, so that a resumed run equals an unbroken one. @default false */
   readonly retryInvalid?: boolean;
+  /**
+   * Writes down each question's history and candidates by item id, so that `readAnswers` can make training data of the record. A
+   * history is personal data: keep such a record as carefully as the log that it came from. @default false
+   */
+  readonly keepQueries?: boolean;
+  /** Writes down the context line too; needs `keepQueries`. @default false */
+  readonly keepContext?: boolean;
 }
 
-/** Where the answers of a {@link RecordingOracle} came from, since it was opened. */
-export interface RecordingCounts {
-  /** Questions sent to the oracle behind. */
-  readonly asked: number;
-  /** Questions answered from the record. */
-  readonly replayed: number;
-  /** Questions that were in flight already, whose answer was waited for. */
-  readonly shared: number;
-}
-
-const schema = z.strictObject({
-  oracle: oracleSchema,
-  catalog: catalogSchema,
-  storage: storageSchema,
-  key: z.string().min(1).default('answers.jsonl'),
-  retryInvalid: z.boolean().default(false),
-});
-
-/** Resolves to the answer, or to undefined when the one who asked gave up. */
-type Flight = Promise<Preference | undefined>;
+const schema = z
+  .strictObject({
+    oracle: oracleSchema,
+    catalog: catalogSchema,
+    storage: storageSchema,
+    key: z.string().min(1).default('answers.jsonl'),
+    retryInvalid: z.boolean().default(false),
+    keepQueries: z.boolean().default(false),
+    keepContext: z.boolean().default(false),
+  })
+  .refine(({ keepQueries, keepContext }) => keepQueries || !keepContext, {
+    path: ['keepContext'],
+    message: '`keepContext` keeps a part of the question: it needs `keepQueries: true`',
+  });
 
 /**
  * Keeps every answer of another oracle, and never asks a question twice: what the record holds is replayed, what is in flight is
@@ -50,26 +51,42 @@ type Flight = Promise<Preference | undefined>;
  * pays only for what was in flight.
  *
  * The record is append-only JSONL: a header line (format, oracle id, template version, catalogue), then one line per answer, keyed
- * by the SHA-256 of oracle id, item ids and context. It holds no history, no prompt and no user; chosen items stand by id. Failures
- * are not kept, so they are asked again; invalid answers are, or a resumed run would differ from an unbroken one.
+ * by the SHA-256 of oracle id, item ids and context. It holds no history, no prompt and no user, unless `keepQueries` says so;
+ * chosen items stand by id. Failures are not kept, so they are asked again; invalid answers are, or a resumed run would differ from an unbroken one.
  */
 export class RecordingOracle implements PreferenceOracle {
   /** The id of the oracle behind: recording changes no answer. */
   readonly id: string;
+  /** Items of the catalogue. */
+  readonly itemCount: number;
+  /** That of the oracle behind. */
   readonly maxBatch?: number;
+  /** What the oracle behind expects, and nothing for questions on record. Absent where it cannot tell. */
+  readonly estimate?: NonNullable<PreferenceOracle['estimate']>;
   readonly #oracle: PreferenceOracle;
   readonly #catalog: Catalog;
   readonly #log: AnswerLog;
-  readonly #inFlight = new Map<string, Flight>();
-  readonly #counts = { asked: 0, replayed: 0, shared: 0 };
+  readonly #asking: AskOnce;
   #closed = false;
 
   private constructor(oracle: PreferenceOracle, catalog: Catalog, log: AnswerLog) {
     this.id = oracle.id;
+    this.itemCount = catalog.size;
     if (oracle.maxBatch !== undefined) this.maxBatch = oracle.maxBatch;
     this.#oracle = oracle;
     this.#catalog = catalog;
     this.#log = log;
+    this.#asking = new AskOnce(oracle, {
+      lookUp: (key, query) => log.answer(key, query),
+      keep: (key, query, preference) => log.keep(key, query, preference),
+    });
+    if (oracle.estimate !== undefined) {
+      this.estimate = async (queries) => {
+        this.#check(queries, 'estimate');
+        const keys = await Promise.all(queries.map((query) => log.keyOf(query)));
+        return this.#asking.estimate(queries, keys);
+      };
+    }
   }
 
   /**
@@ -80,17 +97,22 @@ export class RecordingOracle implements PreferenceOracle {
    * another prompt template or about another catalogue.
    */
   static async open(options: RecordingOracleOptions): Promise<RecordingOracle> {
-    const { oracle, catalog, storage, key, retryInvalid } = checkOptions(schema, options, 'RecordingOracle.open');
+    const { oracle, catalog, storage, key, retryInvalid, keepQueries, keepContext } = checkOptions(
+      schema,
+      options,
+      'RecordingOracle.open',
+    );
+    const keep = keepContext ? 'items+context' : keepQueries ? 'items' : 'nothing';
     return new RecordingOracle(
       oracle,
       catalog,
-      await AnswerLog.open({ storage, key, catalog, oracleId: oracle.id, create: true, retryInvalid }),
+      await AnswerLog.open({ storage, key, catalog, oracleId: oracle.id, create: true, retryInvalid, keep }),
     );
   }
 
   /** Where the answers came from so far; a copy. */
   get counts(): RecordingCounts {
-    return { ...this.#counts };
+    return this.#asking.counts;
   }
 
   /** Answers in the record. */
@@ -108,65 +130,12 @@ export class RecordingOracle implements PreferenceOracle {
    */
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
     if (this.#closed) throw new DisposedError('RecordingOracle');
-    const { signal, onResult } = checkPreferOptions(options, 'RecordingOracle.prefer');
-    signal?.throwIfAborted();
-    const bounds = { itemCount: this.#catalog.size, maxCandidates: this.#catalog.size };
-    checkQueries(
-      queries,
-      this.maxBatch === undefined ? bounds : { ...bounds, maxBatch: this.maxBatch },
-      'RecordingOracle.prefer',
-    );
+    const asked = checkPreferOptions(options, 'RecordingOracle.prefer');
+    asked.signal?.throwIfAborted();
+    this.#check(queries, 'prefer', this.maxBatch);
     const keys = await Promise.all(queries.map((query) => this.#log.keyOf(query)));
-    signal?.throwIfAborted();
-
-    const results = new Array<Preference | undefined>(queries.length);
-    let open = [...queries.keys()];
-    let ended = false;
-    const settle = (i: number, preference: Preference): void => {
-      // Answers that come after an abort are recorded, but the caller was told that it is over.
-      if (ended) return;
-      results[i] = preference;
-      onResult?.(i, preference);
-    };
-    const round = async (): Promise<void> => {
-      const own: number[] = [];
-      const waits: Promise<void>[] = [];
-      const flights = new Map<number, (preference: Preference | undefined) => void>();
-      for (const i of open) {
-        const key = keys[i] as string;
-        const query = queries[i] as PreferenceQuery;
-        const recorded = this.#log.answer(key, query);
-        const flying = this.#inFlight.get(key);
-        if (recorded !== undefined) {
-          this.#counts.replayed++;
-          settle(i, recorded);
-        } else if (flying !== undefined) {
-          this.#counts.shared++;
-          waits.push(flying.then((preference) => (preference === undefined ? undefined : settle(i, preference))));
-        } else {
-          let land: (preference: Preference | undefined) => void = () => {};
-          this.#inFlight.set(
-            key,
-            new Promise((resolve) => {
-              land = resolve;
-            }),
-          );
-          flights.set(i, land);
-          own.push(i);
-        }
-      }
-      if (own.length > 0) waits.push(this.#ask(own, queries, keys, flights, settle, signal));
-      await orAbort(Promise.all(waits), signal);
-      // Left over: questions whose asker gave up. They are asked in the next round.
-      open = open.filter((i) => results[i] === undefined);
-      this.#counts.shared -= open.length;
-    };
-    try {
-      while (open.length > 0) await round();
-    } finally {
-      ended = true;
-    }
-    return results as Preference[];
+    asked.signal?.throwIfAborted();
+    return this.#asking.prefer(queries, keys, asked);
   }
 
   /** Closes the oracle behind. Safe to call twice. */
@@ -176,46 +145,8 @@ export class RecordingOracle implements PreferenceOracle {
     await this.#oracle.close?.();
   }
 
-  /** Asks `own`, the positions nobody else is asking, records each answer, and tells those who wait. */
-  async #ask(
-    own: readonly number[],
-    queries: readonly PreferenceQuery[],
-    keys: readonly string[],
-    flights: ReadonlyMap<number, (preference: Preference | undefined) => void>,
-    settle: (i: number, preference: Preference) => void,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const writes = new Map<number, Promise<void>>();
-    const take = (position: number, given: unknown): void => {
-      const i = own[position];
-      if (i === undefined || writes.has(i)) return;
-      const preference = checkPreference(queries[i] as PreferenceQuery, given, this.id);
-      const write = async (): Promise<void> => {
-        if (isAnswer(preference)) await this.#log.keep(keys[i] as string, preference);
-        this.#inFlight.delete(keys[i] as string);
-        flights.get(i)?.(preference);
-        settle(i, preference);
-      };
-      const writing = write();
-      // Awaited below; without this a failed write would be an unhandled rejection while the others are still asked.
-      writing.catch(() => {});
-      writes.set(i, writing);
-    };
-    try {
-      this.#counts.asked += own.length;
-      const asked = own.map((i) => queries[i] as PreferenceQuery);
-      const answers = await this.#oracle.prefer(asked, { ...(signal === undefined ? {} : { signal }), onResult: take });
-      for (let position = 0; position < own.length; position++) take(position, answers[position]);
-    } finally {
-      // Also after an abort: what was answered is recorded, and nobody waits for what was not.
-      const written = await Promise.allSettled(writes.values());
-      for (const i of own) {
-        this.#inFlight.delete(keys[i] as string);
-        flights.get(i)?.(undefined);
-      }
-      const lost = written.find((result) => result.status === 'rejected');
-      // biome-ignore lint/correctness/noUnsafeFinally: an answer that cannot be recorded outweighs whatever else went wrong.
-      if (lost !== undefined) throw lost.reason;
-    }
+  #check(queries: readonly PreferenceQuery[], method: string, maxBatch?: number): void {
+    const bounds = { itemCount: this.#catalog.size, maxCandidates: this.#catalog.size };
+    checkQueries(queries, maxBatch === undefined ? bounds : { ...bounds, maxBatch }, `RecordingOracle.${method}`);
   }
 }

@@ -34,12 +34,15 @@ const schema = z.strictObject({
 export class ReplayOracle implements PreferenceOracle {
   /** The id of the oracle that was recorded. */
   readonly id: string;
+  /** Items of the catalogue. */
+  readonly itemCount: number;
   readonly #log: AnswerLog;
   readonly #catalog: Catalog;
   readonly #unknown: 'failed' | 'throw';
 
   private constructor(log: AnswerLog, catalog: Catalog, unknown: 'failed' | 'throw') {
     this.id = log.oracleId;
+    this.itemCount = catalog.size;
     this.#log = log;
     this.#catalog = catalog;
     this.#unknown = unknown;

@@ -42,10 +42,11 @@ export class ScriptedOracle implements PreferenceOracle {
   /** As given. */
   readonly id: string;
   readonly maxBatch?: number;
+  /** As given, else larger than any index. */
+  readonly itemCount: number;
   /** Every query so far, in the order asked. */
   readonly queries: PreferenceQuery[] = [];
   readonly #script: Script;
-  readonly #itemCount: number;
 
   /**
    * @param script - the answers.
@@ -55,7 +56,7 @@ export class ScriptedOracle implements PreferenceOracle {
   constructor(script: Script, options: ScriptedOracleOptions = {}) {
     const { id, itemCount, maxBatch } = checkOptions(scriptedSchema, options, 'ScriptedOracle');
     this.#script = checkOptions(scriptSchema, script, 'ScriptedOracle');
-    this.#itemCount = itemCount;
+    this.itemCount = itemCount;
     this.id = id;
     if (maxBatch !== undefined) this.maxBatch = maxBatch;
   }
@@ -69,7 +70,7 @@ export class ScriptedOracle implements PreferenceOracle {
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
     const { signal, onResult } = checkPreferOptions(options, 'ScriptedOracle.prefer');
     signal?.throwIfAborted();
-    const bounds = { itemCount: this.#itemCount, maxCandidates: Number.MAX_SAFE_INTEGER };
+    const bounds = { itemCount: this.itemCount, maxCandidates: Number.MAX_SAFE_INTEGER };
     checkQueries(
       queries,
       this.maxBatch === undefined ? bounds : { ...bounds, maxBatch: this.maxBatch },

@@ -88,6 +88,8 @@ const simulatedSchema = z
 export class SimulatedOracle implements PreferenceOracle {
   /** Every option that an answer depends on. */
   readonly id: string;
+  /** Items of the catalogue. */
+  readonly itemCount: number;
   readonly #catalog: Catalog;
   readonly #texts: readonly string[];
   readonly #score: TextScore | undefined;
@@ -127,6 +129,7 @@ export class SimulatedOracle implements PreferenceOracle {
     if (popularity !== undefined) {
       parts.push(`popularity=${popularity.weight}x${popularity.belief}#${fingerprint(popularity.counts)}`);
     }
+    this.itemCount = catalog.size;
     this.id = parts.join('|');
   }
 

@@ -13,6 +13,8 @@ export type { LeakCheckOptions, LeakCounts } from './leak-check.js';
 export { checkLeaks } from './leak-check.js';
 export type { ContractCheck, OracleContractOptions } from './oracle-contract.js';
 export { oracleContract } from './oracle-contract.js';
+export type { ModelScript, ScriptedModel } from './scripted-model.js';
+export { scriptedModel } from './scripted-model.js';
 export type { StorageClause } from './storage-contract.js';
 export { storageContract } from './storage-contract.js';
 export type { ChainOptions, IdentityOptions } from './tiny-envs.js';

@@ -67,7 +67,7 @@ export function oracleContract(
     });
 
   const checks = [
-    check('has a stable, non-empty id and a sensible maxBatch', async (oracle) => {
+    check('has a stable, non-empty id, and sensible bounds', async (oracle) => {
       const again = await makeOracle();
       expectThat(typeof oracle.id === 'string' && oracle.id !== '', 'id is empty');
       expectThat(oracle.id === again.id, `two oracles made alike have ids ${oracle.id} and ${again.id}`);
@@ -75,6 +75,11 @@ export function oracleContract(
       expectThat(
         maxBatch === undefined || (Number.isInteger(maxBatch) && maxBatch >= 1),
         `maxBatch is ${String(maxBatch)}`,
+      );
+      const { itemCount } = oracle;
+      expectThat(
+        itemCount === undefined || (Number.isInteger(itemCount) && itemCount >= A),
+        `itemCount is ${String(itemCount)} for a catalogue of ${A} items`,
       );
       await again.close?.();
     }),
@@ -141,6 +146,20 @@ export function oracleContract(
       const parts = inParts(queries, oracle);
       const all = await Promise.all(parts.map((part) => oracle.prefer(part)));
       for (const [i, part] of parts.entries()) checkResults(part, all[i]);
+    }),
+    check('estimates one cost per query where it can tell, and asks nobody for it', async (oracle, queries) => {
+      if (oracle.estimate === undefined) return;
+      for (const part of [[], ...inParts(queries, oracle)]) {
+        const estimates = await oracle.estimate(part);
+        expectThat(
+          Array.isArray(estimates) && estimates.length === part.length,
+          `${part.length} queries got ${estimates?.length} estimates`,
+        );
+        for (const usage of estimates) {
+          for (const [name, value] of Object.entries(usage) as [string, unknown][])
+            expectThat(typeof value === 'number' && value >= 0, `an estimate's ${name} is ${String(value)}`);
+        }
+      }
     }),
     check('can be closed twice', async (oracle) => {
       await oracle.close?.();

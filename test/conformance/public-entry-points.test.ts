@@ -13,6 +13,7 @@ import { type Attempt, attempt } from './public-calls/attempt.js';
 import { catalogCalls } from './public-calls/catalog-calls.js';
 import { computeCalls } from './public-calls/compute-calls.js';
 import { envCalls } from './public-calls/env-calls.js';
+import { evaluationCalls } from './public-calls/evaluation-calls.js';
 import { foundationCalls } from './public-calls/foundation-calls.js';
 import { lossCalls } from './public-calls/loss-calls.js';
 import { type Arguments, HOSTILE_NAN, type MutationSeed } from './public-calls/mutate.js';
@@ -25,6 +26,7 @@ const calls: readonly PublicCall[] = [
   ...foundationCalls,
   ...catalogCalls,
   ...oracleCalls,
+  ...evaluationCalls,
   ...lossCalls,
   ...computeCalls,
   ...agentCalls,

@@ -1,18 +1,85 @@
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError } from '../../../src/foundation/errors.js';
 import { MemoryStorage } from '../../../src/foundation/storage.js';
+import { BudgetedOracle } from '../../../src/oracle/budgeted-oracle.js';
+import { CachedOracle } from '../../../src/oracle/cached-oracle.js';
+import { DebiasedOracle, type DebiasMethod } from '../../../src/oracle/debiased-oracle.js';
+import { LikelihoodOracle } from '../../../src/oracle/likelihood-oracle.js';
+import { LimitedOracle } from '../../../src/oracle/limited-oracle.js';
 import { LlmOracle } from '../../../src/oracle/llm-oracle.js';
 import { type PreferenceOracle, preferInBatches } from '../../../src/oracle/preference-oracle.js';
 import { RecordingOracle } from '../../../src/oracle/recording-oracle.js';
 import { ReplayOracle } from '../../../src/oracle/replay-oracle.js';
+import { RetryingOracle } from '../../../src/oracle/retrying-oracle.js';
 import { ScriptedOracle } from '../../../src/oracle/scripted-oracle.js';
 import { SimulatedOracle } from '../../../src/oracle/simulated-oracle.js';
 import { oracleContract } from '../../../src/testing/oracle-contract.js';
+import { scriptedModel } from '../../../src/testing/scripted-model.js';
 import { music, sleepMs } from './fixtures.js';
 
 const catalog = music();
 const llm = (mode: 'completion' | 'chat' = 'completion'): LlmOracle =>
   new LlmOracle({ catalog, mode, complete: async (prompt) => (prompt.length % 2 === 0 ? ' a' : 'None') });
+
+/** Favours early letters, and songs with high numbers. */
+const labelModel = scriptedModel({
+  labels: (prompt, labels) =>
+    labels.map((label, i) => Number(new RegExp(`\\b${label}\\. Song (\\d+);`).exec(prompt)?.[1] ?? 9) / 9 - i / 3),
+});
+const scored = (shuffle: boolean): LlmOracle => new LlmOracle({ catalog, languageModel: labelModel, shuffle });
+const likelihood = (): LikelihoodOracle =>
+  new LikelihoodOracle({
+    catalog,
+    languageModel: scriptedModel({
+      continuation: (prefix, text) => -text.length - ((prefix.length * text.length) % 7),
+    }),
+  });
+const calibration = [2, 3, 4].map((K) => ({ history: [1], candidates: Array.from({ length: K }, (_, i) => i) }));
+const debiased = (method: DebiasMethod) => (): Promise<PreferenceOracle> =>
+  DebiasedOracle.create({ oracle: scored(false), catalog, method, ...(method === 'pride' ? { calibration } : {}) });
+const twoAtATime = (): PreferenceOracle =>
+  new ScriptedOracle((query) => query.history.length % 2, { itemCount: 30, maxBatch: 2 });
+/** Says no more than it must. */
+const terse = (): PreferenceOracle => {
+  const inner = twoAtATime();
+  return {
+    id: 'terse',
+    maxBatch: 2,
+    itemCount: 30,
+    prefer: (queries, { signal } = {}) => inner.prefer(queries, signal === undefined ? {} : { signal }),
+  };
+};
+/** Each decorator around each of a few oracles of different habits. */
+const DECORATORS: Readonly<Record<string, (oracle: PreferenceOracle) => PreferenceOracle | Promise<PreferenceOracle>>> =
+  {
+    CachedOracle: (oracle) => CachedOracle.open({ oracle, catalog }),
+    'CachedOracle, JSONL': (oracle) => CachedOracle.open({ oracle, catalog, storage: new MemoryStorage() }),
+    'CachedOracle, a store of ones own': (oracle) =>
+      CachedOracle.open({ oracle, catalog, store: new Map(), maxEntries: 1 }),
+    LimitedOracle: (oracle) => new LimitedOracle({ oracle, concurrency: 2 }),
+    RetryingOracle: (oracle) => new RetryingOracle({ oracle, retryDelayMs: 0 }),
+    BudgetedOracle: (oracle) => new BudgetedOracle({ oracle, caps: { calls: 1_000 } }),
+    'BudgetedOracle, one at a time': (oracle) => new BudgetedOracle({ oracle, caps: { calls: 1_000 }, concurrency: 1 }),
+    'DebiasedOracle, cyclic by majority': (oracle) => DebiasedOracle.create({ oracle, catalog, method: 'cyclic' }),
+    'all of them': async (oracle) =>
+      RecordingOracle.open({
+        oracle: await CachedOracle.open({
+          oracle: new BudgetedOracle({
+            oracle: new RetryingOracle({ oracle: new LimitedOracle({ oracle, concurrency: 3 }), retryDelayMs: 0 }),
+            caps: { calls: 1_000 },
+          }),
+          catalog,
+        }),
+        catalog,
+        storage: new MemoryStorage(),
+        keepQueries: true,
+      }),
+  };
+const BEHIND: Readonly<Record<string, () => PreferenceOracle>> = {
+  'a LikelihoodOracle': likelihood,
+  'a ScriptedOracle, two at a time': twoAtATime,
+  'an oracle that tells nothing early': terse,
+};
 
 const ORACLES: Readonly<Record<string, () => PreferenceOracle | Promise<PreferenceOracle>>> = {
   'LlmOracle, completion': () => llm(),
@@ -34,6 +101,26 @@ const ORACLES: Readonly<Record<string, () => PreferenceOracle | Promise<Preferen
       },
     }),
   'LlmOracle whose model talks nonsense': () => new LlmOracle({ catalog, complete: async () => 'a rock song' }),
+  'LlmOracle by probabilities': () => scored(true),
+  LikelihoodOracle: likelihood,
+  'LikelihoodOracle with storage': () =>
+    new LikelihoodOracle({
+      catalog,
+      languageModel: scriptedModel({ continuation: (_, text) => -text.length }),
+      storage: new MemoryStorage(),
+    }),
+  'DebiasedOracle, shuffle': debiased('shuffle'),
+  'DebiasedOracle, cyclic': debiased('cyclic'),
+  'DebiasedOracle, contextual': debiased('contextual'),
+  'DebiasedOracle, pride': debiased('pride'),
+  'RecordingOracle of a LikelihoodOracle, questions kept': () =>
+    RecordingOracle.open({
+      oracle: likelihood(),
+      catalog,
+      storage: new MemoryStorage(),
+      keepQueries: true,
+      keepContext: true,
+    }),
   ScriptedOracle: () => new ScriptedOracle((query) => query.history.length % 2, { itemCount: 30 }),
   'ScriptedOracle, two at a time': () => new ScriptedOracle(() => 'none', { itemCount: 30, maxBatch: 2 }),
   'ScriptedOracle, run out': () => new ScriptedOracle([], { itemCount: 30 }),
@@ -62,6 +149,47 @@ for (const [name, makeOracle] of Object.entries(ORACLES)) {
   describe(name, () => {
     for (const { name: check, run } of oracleContract(makeOracle, { catalog })) it(check, run);
   });
+}
+
+for (const [decorator, around] of Object.entries(DECORATORS)) {
+  for (const [inner, behind] of Object.entries(BEHIND)) {
+    describe(`${decorator} around ${inner}`, () => {
+      for (const { name: check, run } of oracleContract(() => around(behind()), { catalog })) it(check, run);
+
+      it('passes on id, bounds, estimate and close', async () => {
+        let closed = 0;
+        const oracle = behind();
+        const spy: PreferenceOracle = Object.assign(Object.create(oracle) as PreferenceOracle, {
+          prefer: (...args: Parameters<PreferenceOracle['prefer']>) => oracle.prefer(...args),
+          ...(oracle.estimate === undefined
+            ? {}
+            : {
+                estimate: async (queries: Parameters<PreferenceOracle['prefer']>[0]) =>
+                  (await oracle.estimate?.(queries)) ?? [],
+              }),
+          close: async () => {
+            closed++;
+          },
+        });
+        const outer = await around(spy);
+        expect(outer.id.startsWith(oracle.id)).toBe(true);
+        expect(outer.maxBatch).toBe(oracle.maxBatch);
+        expect(outer.itemCount).toBe(30);
+        expect(outer.estimate === undefined).toBe(oracle.estimate === undefined);
+        const query = { history: [1], candidates: [2, 3] };
+        // What an item costs by itself is paid now.
+        await oracle.prefer([query]);
+        const priced = await outer.estimate?.([query]);
+        const calls = decorator.includes('cyclic') ? 2 : 1;
+        expect(priced?.[0]?.inputTokens).toBe(
+          priced && calls * ((await oracle.estimate?.([query]))?.[0]?.inputTokens ?? 0),
+        );
+        await outer.close?.();
+        await outer.close?.();
+        expect(closed).toBeGreaterThan(0);
+      });
+    });
+  }
 }
 
 describe('ten lines of your own', () => {
@@ -154,6 +282,17 @@ describe('oracleContract finds', () => {
       }),
       /whatever was asked before/,
     ],
+    [
+      'an estimate too few',
+      () => ({ ...broken(honest), estimate: async (q) => q.slice(1).map(() => ({ inputTokens: 1 })) }),
+      /estimates one cost per query/,
+    ],
+    [
+      'an estimate that is no cost',
+      () => ({ ...broken(honest), estimate: async (q) => q.map(() => ({ inputTokens: Number.NaN })) }),
+      /estimates one cost per query/,
+    ],
+    ['fewer items than it is asked about', () => ({ ...broken(honest), itemCount: 29 }), /sensible bounds/],
     ['an id that is new each time', () => ({ ...broken(honest), id: `x${made++}` }), /stable/],
     [
       'an unchecked query',

@@ -244,4 +244,15 @@ describe('parseAnswer', () => {
     parseAnswer('<think>'.repeat(200_000), TEN);
     expect(performance.now() - started).toBeLessThan(2_000);
   });
+
+  it('reads no more than it must of 10 MB', () => {
+    const started = performance.now();
+    for (const piece of ['a', ' b. ', '<', '<think>', 'will select ']) {
+      expect(['too-long', 'empty']).toContain(
+        (parseAnswer(piece.repeat(10_000_000 / piece.length), TEN) as { reason: string }).reason,
+      );
+    }
+    // Five times 10 MB; quadratic work would take hours.
+    expect(performance.now() - started).toBeLessThan(20_000);
+  });
 });

@@ -109,6 +109,20 @@ describe('RecordingOracle', () => {
     expect(oracle.counts).toEqual({ asked: 2, replayed: 0, shared: 0 });
   });
 
+  it('leaves nobody waiting for a batch that ended before it was asked', async () => {
+    const oracle = await open(new MemoryStorage());
+    const [known, other] = queries as [PreferenceQuery, PreferenceQuery];
+    await oracle.prefer([known]);
+    // The second is told at once, from the record, and its listener throws before the first is asked.
+    const broken = oracle.prefer([other, known], {
+      onResult: () => {
+        throw new Error('mine');
+      },
+    });
+    await expect(broken).rejects.toThrow('mine');
+    expect((await oracle.prefer([other])).map(plain)).toEqual([1]);
+  });
+
   it('records what was answered before an abort, and tells nobody afterwards', async () => {
     const storage = new MemoryStorage();
     const controller = new AbortController();

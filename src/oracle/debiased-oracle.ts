@@ -1,0 +1,405 @@
+import { z } from 'zod';
+import type { Catalog, ItemIndex } from '../catalog/catalog.js';
+import { InvalidArgumentError, OracleError } from '../foundation/errors.js';
+import { canonicalJson } from '../foundation/json.js';
+import { checkOptions } from '../foundation/options.js';
+import { Rng } from '../foundation/rng.js';
+import { sha256Hex } from '../foundation/sha256.js';
+import { checkPreference, checkPreferOptions, checkQueries, queryKey } from './check-query.js';
+import type { ModelCallOptions } from './language-model.js';
+import { catalogSchema, oracleSchema } from './option-schemas.js';
+import { orAbort } from './or-abort.js';
+import {
+  type Meta,
+  type Preference,
+  type PreferenceOracle,
+  type PreferenceQuery,
+  type PreferOptions,
+  preferInBatches,
+  type Usage,
+} from './preference-oracle.js';
+import { decide, logSumExp } from './score-decision.js';
+import { addUsage } from './usage.js';
+
+/** How a {@link DebiasedOracle} takes the labels' own weight out of the answers. */
+export type DebiasMethod =
+  /** Shows the candidates in an order drawn from seed and query: no label favours any item on average. One call. */
+  | 'shuffle'
+  /** Averages over cyclic shifts of the list, by log-probability, or by majority where the oracle tells none. `permutations` calls. */
+  | 'cyclic'
+  /** Divides by what the labels get where there is nothing to know (2102.09690). One call, and one more for each K. */
+  | 'contextual'
+  /** Divides by the labels' prior, estimated from all cyclic shifts of a calibration sample (PriDe, 2309.03882). One call. */
+  | 'pride';
+
+/** Who tells what the labels get where there is nothing to know: an `LlmOracle` of a model with `labelScores`. */
+export interface ContentFree {
+  /** `[K + 1]` log-probabilities by place, None's last. */
+  contentFreeScores(candidateCount: number, options?: ModelCallOptions): Promise<readonly number[]>;
+}
+
+/** Options of {@link DebiasedOracle.create}. */
+export interface DebiasedOracleOptions {
+  /** Who is asked, by labels; must show candidates as given: `new LlmOracle({ shuffle: false, … })`. Closed with this one. */
+  readonly oracle: PreferenceOracle;
+  /** Whose items the queries name; borrowed. */
+  readonly catalog: Catalog;
+  /** How. */
+  readonly method: DebiasMethod;
+  /** Shifts that `cyclic` averages over, evenly spaced, from 2; no more than K are made. @default K */
+  readonly permutations?: number;
+  /** None when log p(None) - logsumexp p(candidates) is above it; not of `shuffle`, where the oracle behind decides. @default plain arg-max */
+  readonly noneThreshold?: number;
+  /** Questions whose labels' prior `pride` estimates, K calls each: 2 to 5 % of those to come. At least one of each K. */
+  readonly calibration?: readonly PreferenceQuery[];
+  /** For `contextual`, where decorators stand between this oracle and the `LlmOracle`: the latter. @default `oracle` */
+  readonly contentFree?: ContentFree;
+  /** Seed of the orders. @default 0 */
+  readonly seed?: number;
+  /** Gives the calibration up: `create` rejects with `signal.reason`. */
+  readonly signal?: AbortSignal;
+}
+
+const schema = z
+  .strictObject({
+    oracle: oracleSchema.refine(
+      ({ id }) => !/\|shuffle=-?\d+/u.test(id),
+      'expected an oracle that shows candidates as given; make the LlmOracle with `shuffle: false`, for this one shuffles',
+    ),
+    catalog: catalogSchema,
+    method: z.enum(['shuffle', 'cyclic', 'contextual', 'pride']),
+    permutations: z.int().min(2).max(25).optional(),
+    noneThreshold: z.number().optional(),
+    calibration: z.custom<readonly PreferenceQuery[]>(Array.isArray, 'expected an array of queries').optional(),
+    contentFree: z
+      .custom<ContentFree>(
+        (value) => typeof (value as Partial<ContentFree> | null)?.contentFreeScores === 'function',
+        'expected an object with `contentFreeScores`, such as an LlmOracle',
+      )
+      .optional(),
+    seed: z.int().default(0),
+    signal: z.instanceof(AbortSignal).optional(),
+  })
+  .superRefine(({ oracle, method, permutations, noneThreshold, calibration, contentFree }, context) => {
+    const refuse = (path: string, message: string): void => context.addIssue({ code: 'custom', path: [path], message });
+    if (permutations !== undefined && method !== 'cyclic') refuse('permutations', `\`permutations\` is of 'cyclic'`);
+    if (noneThreshold !== undefined && method === 'shuffle')
+      refuse('noneThreshold', `with 'shuffle' the oracle behind decides on None: give \`noneThreshold\` to it`);
+    if ((calibration !== undefined && calibration.length > 0) !== (method === 'pride'))
+      refuse('calibration', `\`calibration\` is what 'pride' needs, and no other method: an array of questions`);
+    if (contentFree !== undefined && method !== 'contextual')
+      refuse('contentFree', `\`contentFree\` is of 'contextual'`);
+    if (method === 'contextual' && contentFree === undefined && !isContentFree(oracle))
+      refuse(
+        'contentFree',
+        `'contextual' needs \`contentFreeScores\`, which \`oracle\` lacks: give the LlmOracle here`,
+      );
+  });
+
+/** Least log-prior that is divided by: where a model rules a label out, an infinity would decide everything. */
+const LEAST_LOG_PRIOR = -30;
+
+/**
+ * Takes the bias of letters and places out of the `label` read-out (oracles.md 7): models prefer some letters whatever stands
+ * behind them. Works on the answers' scores. Whatever the method, candidates are first put into an order drawn from seed and query.
+ *
+ * None keeps its label, the last, and its odds against all candidates together: shifts cannot tell a letter's weight from a true
+ * None. Where its own letter is favoured, fit a `noneThreshold`.
+ */
+export class DebiasedOracle implements PreferenceOracle {
+  /** The id of the oracle behind, the method and its settings. */
+  readonly id: string;
+  /** Items of the catalogue. */
+  readonly itemCount: number;
+  /** That of the oracle behind. */
+  readonly maxBatch?: number;
+  /** Of all calls behind one answer. Absent where the oracle behind cannot tell. */
+  readonly estimate?: NonNullable<PreferenceOracle['estimate']>;
+  readonly #options: z.output<typeof schema>;
+  /** `[K]` log-priors of the labels by K. */
+  readonly #priors: Map<number, Promise<readonly number[]>>;
+
+  private constructor(
+    options: z.output<typeof schema>,
+    settings: string,
+    priors: ReadonlyMap<number, readonly number[]>,
+  ) {
+    const { oracle, catalog, method, seed, noneThreshold } = options;
+    const none = noneThreshold === undefined ? '' : `,none>${noneThreshold}`;
+    this.id = `${oracle.id}|debias=${method}${settings},seed=${seed}${none}`;
+    this.itemCount = catalog.size;
+    if (oracle.maxBatch !== undefined) this.maxBatch = oracle.maxBatch;
+    this.#options = options;
+    this.#priors = new Map([...priors].map(([K, prior]) => [K, Promise.resolve(prior)]));
+    if (oracle.estimate !== undefined) {
+      this.estimate = async (queries) => {
+        this.#check(queries, 'estimate');
+        const asked = queries.map((query) => this.#asked(query));
+        const usages = [...((await oracle.estimate?.(asked.flat())) ?? [])];
+        return asked.map((part) =>
+          usages.splice(0, part.length).reduce<Usage>((sum, usage) => addUsage(sum, usage) as Usage, {}),
+        );
+      };
+    }
+  }
+
+  /**
+   * Makes the oracle; with `pride` this asks the calibration questions.
+   *
+   * @throws {InvalidArgumentError} for a wrong option, such as an oracle that shuffles.
+   * @throws {OracleError} when a calibration question fails, or the oracle tells no scores.
+   * @throws `signal.reason` on abort.
+   */
+  static async create(options: DebiasedOracleOptions): Promise<DebiasedOracle> {
+    const checked = checkOptions(schema, options, 'DebiasedOracle.create');
+    const { catalog, method, permutations, calibration = [] } = checked;
+    checkQueries(calibration, { itemCount: catalog.size }, 'DebiasedOracle.create: calibration');
+    if (method !== 'pride') {
+      const shifts = method === 'cyclic' ? `:${permutations ?? 'K'}` : '';
+      return new DebiasedOracle(checked, shifts, new Map());
+    }
+    const sample = await sha256Hex(canonicalJson(calibration.map((query) => queryKey(catalog, query))));
+    return new DebiasedOracle(checked, `:${sample.slice(0, 16)}`, await estimatePriors(checked));
+  }
+
+  /**
+   * Asks a batch: each query once, or `permutations` times with `cyclic`.
+   *
+   * @throws {InvalidArgumentError} when a query is malformed, or has a K that `pride` was not calibrated for; nothing is asked.
+   * @throws {OracleError} when an answer has no scores and the method needs them.
+   * @throws `signal.reason` on abort.
+   */
+  async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
+    const { signal, onResult } = checkPreferOptions(options, 'DebiasedOracle.prefer');
+    signal?.throwIfAborted();
+    this.#check(queries, 'prefer', this.maxBatch);
+    const { oracle } = this.#options;
+    const priors = await orAbort(
+      Promise.all(queries.map(async ({ candidates }) => this.#priorOf(candidates.length))),
+      signal,
+    );
+    const parts = queries.map((query) => this.#asked(query));
+    const all = parts.flat();
+    const owner = parts.flatMap((part, i) => part.map(() => i));
+    const open = parts.map((part) => part.length);
+    const answers = new Array<Preference | undefined>(all.length);
+    const results = new Array<Preference | undefined>(queries.length);
+    let asked = 0;
+    const starts = parts.map(({ length }) => {
+      asked += length;
+      return asked - length;
+    });
+    const take = (position: number, given: unknown): void => {
+      const i = owner[position];
+      if (i === undefined || answers[position] !== undefined) return;
+      answers[position] = checkPreference(all[position] as PreferenceQuery, given, oracle.id);
+      open[i] = (open[i] as number) - 1;
+      if (open[i] !== 0) return;
+      const start = starts[i] as number;
+      const part = parts[i] as readonly PreferenceQuery[];
+      const answered = answers.slice(start, start + part.length) as Preference[];
+      const result = this.#merge(queries[i] as PreferenceQuery, part, answered, priors[i]);
+      results[i] = result;
+      onResult?.(i, result);
+    };
+    const given = await preferInBatches(oracle, all, { ...(signal === undefined ? {} : { signal }), onResult: take });
+    for (let position = 0; position < all.length; position++) take(position, given[position]);
+    return results as Preference[];
+  }
+
+  /** Closes the oracle behind. */
+  async close(): Promise<void> {
+    await this.#options.oracle.close?.();
+  }
+
+  #check(queries: readonly PreferenceQuery[], method: string, maxBatch?: number): void {
+    const bounds = { itemCount: this.itemCount };
+    checkQueries(queries, maxBatch === undefined ? bounds : { ...bounds, maxBatch }, `DebiasedOracle.${method}`);
+    if (this.#options.method !== 'pride') return;
+    for (const [q, { candidates }] of queries.entries()) {
+      if (this.#priors.has(candidates.length)) continue;
+      const known = [...this.#priors.keys()].join(', ');
+      throw new InvalidArgumentError(
+        `DebiasedOracle.${method}: \`queries[${q}]\` has ${candidates.length} candidates, and \`calibration\` had questions of ${known}; add some of ${candidates.length}`,
+        { argument: `queries[${q}].candidates`, got: candidates.length },
+      );
+    }
+  }
+
+  /** The questions behind a question. */
+  #asked(query: PreferenceQuery): readonly PreferenceQuery[] {
+    const { catalog, seed, method, permutations = query.candidates.length } = this.#options;
+    const shown = new Rng(seed)
+      .fork('debias')
+      .fork(queryKey(catalog, query))
+      .shuffle([...query.candidates]);
+    return shifts(query, shown, method === 'cyclic' ? Math.min(permutations, shown.length) : 1);
+  }
+
+  #priorOf(K: number): undefined | Promise<readonly number[]> {
+    const { method, contentFree, oracle } = this.#options;
+    if (method !== 'contextual' && method !== 'pride') return undefined;
+    let prior = this.#priors.get(K);
+    if (prior === undefined) {
+      // Shared by whoever asks meanwhile, hence without anybody's signal.
+      prior = ((contentFree ?? oracle) as ContentFree).contentFreeScores(K).then((scores) => scores.slice(0, K));
+      prior.catch(() => this.#priors.delete(K));
+      this.#priors.set(K, prior);
+    }
+    return prior;
+  }
+
+  #merge(
+    query: PreferenceQuery,
+    asked: readonly PreferenceQuery[],
+    answers: readonly Preference[],
+    prior: readonly number[] | undefined,
+  ): Preference {
+    const { method, noneThreshold, oracle } = this.#options;
+    const failed = answers.find(({ kind }) => kind === 'failed');
+    if (failed !== undefined) return failed;
+    const usable = answers.flatMap((answer, p) =>
+      answer.kind === 'choice' || answer.kind === 'none'
+        ? [{ answer, shown: (asked[p] as PreferenceQuery).candidates }]
+        : [],
+    );
+    const [first] = usable;
+    if (first === undefined) return answers[0] as Preference;
+    const rows = usable.map(({ answer, shown }) => scoresByItem(answer.meta, shown, query));
+    const meta = mergeMeta(answers);
+    if (method === 'shuffle') {
+      const [scores] = rows;
+      return { ...first.answer, meta: { ...first.answer.meta, ...(scores === undefined ? {} : { scores }) } };
+    }
+    if (!rows.every((row) => row !== undefined)) {
+      if (method === 'cyclic') return { ...majority(usable.map(({ answer }) => answer)), meta };
+      throw new OracleError(
+        `DebiasedOracle: ${oracle.id} tells no scores, which '${method}' needs; take 'shuffle' or 'cyclic', or a \`languageModel\` with \`labelScores\``,
+      );
+    }
+    const scores = meanOf(rows);
+    if (prior !== undefined) divideOut(scores, prior, query, first.shown);
+    const decision = decide(scores, noneThreshold);
+    const facts = { meta: { ...meta, scores } };
+    if (decision === 'none') return { kind: 'none', ...facts };
+    if (decision === 'undecided') return { kind: 'invalid', raw: 'no label is possible', ...facts };
+    return { kind: 'choice', choice: query.candidates[decision] as ItemIndex, ...facts };
+  }
+}
+
+function isContentFree(oracle: PreferenceOracle): boolean {
+  return typeof (oracle as Partial<ContentFree>).contentFreeScores === 'function';
+}
+
+/** A question with its candidates in `count` evenly spaced cyclic shifts of an order. */
+function shifts(query: PreferenceQuery, shown: readonly ItemIndex[], count: number): readonly PreferenceQuery[] {
+  return Array.from({ length: count }, (_, p) => {
+    const by = Math.floor((p * shown.length) / count);
+    return { ...query, candidates: [...shown.slice(by), ...shown.slice(0, by)] };
+  });
+}
+
+/** PriDe, Eqs. 2-4: the softmax over labels of the mean over shifts of log p(label), averaged over the sample; in logs, by K. */
+async function estimatePriors({
+  oracle,
+  calibration = [],
+  signal,
+}: z.output<typeof schema>): Promise<ReadonlyMap<number, readonly number[]>> {
+  const parts = calibration.map((query) => shifts(query, query.candidates, query.candidates.length));
+  const answers = await preferInBatches(oracle, parts.flat(), signal === undefined ? {} : { signal });
+  const sums = new Map<number, { readonly prior: number[]; n: number }>();
+  let start = 0;
+  for (const part of parts) {
+    const K = part.length;
+    const rows = part.map(({ candidates }, p) => {
+      const answer = checkPreference({ history: [], candidates }, answers[start + p], oracle.id);
+      if (answer.kind === 'failed')
+        throw new OracleError(`DebiasedOracle: a calibration question failed: ${answer.error.message}`, {
+          cause: answer.error,
+        });
+      const { scores } = answer.meta ?? {};
+      if (scores?.length !== K + 1)
+        throw new OracleError(`DebiasedOracle: ${oracle.id} tells no scores, which 'pride' needs`);
+      return scores.slice(0, K).map((score) => Math.max(LEAST_LOG_PRIOR, score));
+    });
+    start += K;
+    const logits = meanOf(rows);
+    const total = logSumExp(logits);
+    const sum = sums.get(K) ?? { prior: new Array<number>(K).fill(0), n: 0 };
+    for (let j = 0; j < K; j++) sum.prior[j] = (sum.prior[j] as number) + Math.exp((logits[j] as number) - total);
+    sum.n++;
+    sums.set(K, sum);
+  }
+  return new Map([...sums].map(([K, { prior, n }]) => [K, prior.map((p) => Math.log(p / n))]));
+}
+
+/** Divides the candidates' probabilities by their labels' prior; their sum, hence None's odds against them, stays. */
+function divideOut(
+  scores: number[],
+  prior: readonly number[],
+  query: PreferenceQuery,
+  shown: readonly ItemIndex[],
+): void {
+  const K = query.candidates.length;
+  const place = new Map(shown.map((item, j) => [item, j]));
+  const before = logSumExp(scores.slice(0, K));
+  for (const [i, item] of query.candidates.entries()) {
+    const weight = Math.max(LEAST_LOG_PRIOR, prior[place.get(item) as number] as number);
+    scores[i] = (scores[i] as number) - weight;
+  }
+  const after = logSumExp(scores.slice(0, K));
+  if (after === Number.NEGATIVE_INFINITY) return;
+  for (let i = 0; i < K; i++) scores[i] = (scores[i] as number) + before - after;
+}
+
+/** Scores of one answer in the order of the query, None's last; undefined where it tells none. */
+function scoresByItem(
+  meta: Meta | undefined,
+  shown: readonly ItemIndex[],
+  query: PreferenceQuery,
+): readonly number[] | undefined {
+  const scores = meta?.scores;
+  if (scores === undefined || scores.length !== shown.length + 1) return undefined;
+  const of = new Map(shown.map((item, place) => [item, scores[place] as number]));
+  return [...query.candidates.map((item) => of.get(item) as number), scores[shown.length] as number];
+}
+
+/** Mean of log-probabilities, place by place: a label's weight adds the same to every item over all shifts, and cancels. */
+function meanOf(rows: readonly (readonly number[])[]): number[] {
+  const [first = []] = rows;
+  return first.map((_, j) => rows.reduce((sum, row) => sum + (row[j] as number), 0) / rows.length);
+}
+
+/** The answer given most often; of equals the one given first. */
+function majority(
+  answers: readonly Extract<Preference, { kind: 'choice' | 'none' }>[],
+): Extract<Preference, { kind: 'choice' | 'none' }> {
+  const votes = new Map<ItemIndex | 'none', number>();
+  for (const answer of answers) {
+    const vote = answer.kind === 'choice' ? answer.choice : 'none';
+    votes.set(vote, (votes.get(vote) ?? 0) + 1);
+  }
+  const most = Math.max(...votes.values());
+  const [winner] = [...votes].find(([, count]) => count === most) as [ItemIndex | 'none', number];
+  return winner === 'none' ? { kind: 'none' } : { kind: 'choice', choice: winner };
+}
+
+/** What the calls behind one answer cost together, and their mean label mass. */
+function mergeMeta(answers: readonly Preference[]): Meta {
+  let usage: Usage | undefined;
+  let isCached = true;
+  const masses: number[] = [];
+  for (const answer of answers) {
+    const meta = answer.kind === 'failed' ? undefined : answer.meta;
+    if (meta?.cached !== true) {
+      isCached = false;
+      usage = addUsage(usage, { ...meta?.usage, calls: meta?.usage?.calls ?? 1 });
+    }
+    if (meta?.labelMass !== undefined) masses.push(meta.labelMass);
+  }
+  return {
+    ...(masses.length === 0 ? {} : { labelMass: masses.reduce((sum, mass) => sum + mass, 0) / masses.length }),
+    ...(usage === undefined ? {} : { usage }),
+    ...(isCached ? { cached: true } : {}),
+  };
+}

@@ -1,0 +1,302 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { BudgetExceededError, InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
+import { MemoryStorage } from '../../../src/foundation/storage.js';
+import { BudgetedOracle, type BudgetedOracleOptions } from '../../../src/oracle/budgeted-oracle.js';
+import type { Preference, PreferenceOracle, PreferenceQuery, Usage } from '../../../src/oracle/preference-oracle.js';
+import { RecordingOracle } from '../../../src/oracle/recording-oracle.js';
+import { ScriptedOracle } from '../../../src/oracle/scripted-oracle.js';
+import { music, sleepMs } from './fixtures.js';
+
+const many = (n: number): PreferenceQuery[] =>
+  Array.from({ length: n }, (_, i) => ({ history: [i % 30, Math.floor(i / 30)], candidates: [0, 1, 2] }));
+
+const costing = (usage: Usage, estimate?: Usage): PreferenceOracle => {
+  const scripted = new ScriptedOracle((query) => ({
+    kind: 'choice',
+    choice: query.candidates[0] as number,
+    meta: { usage },
+  }));
+  return {
+    id: 'costing',
+    prefer: (queries, options) => scripted.prefer(queries, options),
+    ...(estimate === undefined ? {} : { estimate: async (queries) => queries.map(() => estimate) }),
+  };
+};
+const PRICES = { inputPerMillion: 2, outputPerMillion: 10, cachedInputPerMillion: 0.5 };
+
+/** Outcome of a call: how many were told, and what it rejected with. */
+async function run(oracle: PreferenceOracle, queries: readonly PreferenceQuery[]) {
+  const told = new Map<number, Preference>();
+  try {
+    await oracle.prefer(queries, { onResult: (i, preference) => told.set(i, preference) });
+    return { told: told.size, error: undefined };
+  } catch (error) {
+    return { told: told.size, error: error as BudgetExceededError };
+  }
+}
+
+describe('BudgetedOracle', () => {
+  it('asks what fits, tells those answers, then rejects with the cap and the numbers', async () => {
+    const oracle = new BudgetedOracle({
+      oracle: costing({ inputTokens: 100, outputTokens: 1 }, { inputTokens: 100, outputTokens: 1 }),
+      caps: { inputTokens: 1_050 },
+    });
+    const { told, error } = await run(oracle, many(20));
+    expect(told).toBe(10);
+    expect(error).toBeInstanceOf(BudgetExceededError);
+    expect(error).toBeInstanceOf(OracleError);
+    expect(error).toMatchObject({ cap: 'inputTokens', limit: 1_050, used: 1_000, asked: 100, code: 'ORACLE' });
+    expect(error?.message).toContain('raise `caps.inputTokens`');
+    expect(oracle.spent).toMatchObject({ calls: 10, inputTokens: 1_000, outputTokens: 10 });
+    // Nothing more, ever.
+    expect(await run(oracle, many(1))).toMatchObject({ told: 0, error: { cap: 'inputTokens' } });
+  });
+
+  it.each<[string, BudgetedOracleOptions['caps'], number]>([
+    ['calls', { calls: 7 }, 7],
+    ['output tokens', { outputTokens: 23 }, 11],
+    ['dollars', { usd: 0.00121 }, 5],
+    ['dollars, to the last cent', { usd: 10 * 0.00022 }, 10],
+    ['nothing at all', { calls: 0 }, 0],
+    ['the tightest of several', { calls: 7, outputTokens: 100, inputTokens: 499 }, 4],
+  ])('caps %s', async (_, caps, fits) => {
+    // 100 tokens in at 2 / million, 2 out at 10 / million: 0.00022 dollars.
+    const usage = { inputTokens: 100, outputTokens: 2 };
+    const oracle = new BudgetedOracle({ oracle: costing(usage, usage), caps, prices: PRICES });
+    expect((await run(oracle, many(20))).told).toBe(fits);
+    expect(oracle.spent.usd).toBeCloseTo(fits * 0.00022, 12);
+  });
+
+  it('prices cached input apart, and takes the bill of a back-end that sends one', async () => {
+    const of = async (usage: Usage): Promise<number> => {
+      const oracle = new BudgetedOracle({ oracle: costing(usage), caps: { calls: 9 }, prices: PRICES });
+      await oracle.prefer(many(1));
+      return oracle.spent.usd;
+    };
+    expect(await of({ inputTokens: 100, outputTokens: 0, cachedInputTokens: 60 })).toBeCloseTo(
+      (40 * 2 + 60 * 0.5) / 1e6,
+      15,
+    );
+    expect(await of({ inputTokens: 100, outputTokens: 0, costUsd: 0.25 })).toBe(0.25);
+  });
+
+  it('settles by what was really used: cheap answers make room for more', async () => {
+    const oracle = new BudgetedOracle({
+      oracle: costing({ inputTokens: 10, outputTokens: 1 }, { inputTokens: 100, outputTokens: 1 }),
+      caps: { inputTokens: 1_000 },
+    });
+    // The last question needs room for its whole estimate.
+    expect((await run(oracle, many(200))).told).toBe(91);
+  });
+
+  it('where the oracle cannot tell, reserves 4,000 tokens; where the bill is not known, the estimate is spent', async () => {
+    const silent = new ScriptedOracle(() => 1);
+    const oracle = new BudgetedOracle({ oracle: silent, caps: { inputTokens: 20_000 } });
+    expect((await run(oracle, many(9))).told).toBe(5);
+    expect(oracle.spent).toMatchObject({ calls: 5, inputTokens: 20_000, outputTokens: 5 * 256 });
+    const frugal = new BudgetedOracle({
+      oracle: silent,
+      caps: { inputTokens: 20_000 },
+      perQuestion: { inputTokens: 500, outputTokens: 1 },
+    });
+    expect((await run(frugal, many(99))).told).toBe(40);
+  });
+
+  it('learns how long answers are: what writes 50 tokens where one was expected does not pass the cap by much', async () => {
+    const told = async (concurrency: number): Promise<number> => {
+      const oracle = new BudgetedOracle({
+        oracle: costing({ inputTokens: 1, outputTokens: 50 }, { inputTokens: 1, outputTokens: 1 }),
+        caps: { outputTokens: 500 },
+        concurrency,
+      });
+      await run(oracle, many(100));
+      return oracle.spent.outputTokens;
+    };
+    expect(await told(1)).toBe(500);
+    expect(await told(4)).toBeLessThanOrEqual(500 + 4 * 50);
+  });
+
+  it('never passes a cap by more than the calls in flight (property)', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 8 }),
+        fc.integer({ min: 0, max: 3_000 }),
+        fc.array(fc.tuple(fc.integer({ min: 0, max: 200 }), fc.integer({ min: 0, max: 3 })), {
+          minLength: 1,
+          maxLength: 60,
+        }),
+        fc.integer({ min: 1, max: 3 }),
+        async (concurrency, cap, costs, callers) => {
+          let out = 0;
+          let mostOut = 0;
+          const inner: PreferenceOracle = {
+            id: 'uneven',
+            estimate: async (queries) => queries.map(() => ({ inputTokens: 60, outputTokens: 1 })),
+            prefer: (queries, options) =>
+              Promise.all(
+                queries.map(async (query, i) => {
+                  mostOut = Math.max(mostOut, ++out);
+                  const [inputTokens, turns] = costs[(query.history[0] as number) % costs.length] as [number, number];
+                  for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+                  out--;
+                  const answer: Preference = { kind: 'none', meta: { usage: { inputTokens, outputTokens: 1 } } };
+                  options?.onResult?.(i, answer);
+                  return answer;
+                }),
+              ),
+          };
+          const oracle = new BudgetedOracle({ oracle: inner, caps: { inputTokens: cap }, concurrency });
+          const runs = await Promise.all(Array.from({ length: callers }, () => run(oracle, many(40))));
+          const most = Math.max(...costs.map(([tokens]) => tokens));
+          expect(mostOut).toBeLessThanOrEqual(concurrency);
+          expect(oracle.spent.inputTokens).toBeLessThanOrEqual(cap + concurrency * Math.max(0, most - 60));
+          expect(oracle.state).toMatchObject({ inputTokens: oracle.spent.inputTokens });
+          for (const { told, error } of runs) {
+            if (error === undefined) expect(told).toBe(40);
+            else expect(error).toBeInstanceOf(BudgetExceededError);
+          }
+        },
+      ),
+      { seed: 5, numRuns: 120 },
+    );
+  });
+
+  it('goes on from a record with a larger budget, and pays for no question twice', async () => {
+    const catalog = music();
+    const storage = new MemoryStorage();
+    const inner = new ScriptedOracle((query) => (query.history[0] as number) % 3);
+    const usage = { inputTokens: 10, outputTokens: 1 };
+    const priced: PreferenceOracle = {
+      id: inner.id,
+      prefer: (queries, options) => inner.prefer(queries, options),
+      estimate: async (queries) => queries.map(() => usage),
+    };
+    const first = new BudgetedOracle({ oracle: priced, caps: { calls: 13 } });
+    const recording = await RecordingOracle.open({ oracle: first, catalog, storage });
+    await expect(recording.prefer(many(30))).rejects.toBeInstanceOf(BudgetExceededError);
+    expect(recording.size).toBe(13);
+    const saved = JSON.parse(JSON.stringify(first.state));
+    expect(saved).toMatchObject({ calls: 13, inputTokens: 130 });
+    const second = new BudgetedOracle({ oracle: priced, caps: { calls: 30 }, spent: saved });
+    const resumed = await RecordingOracle.open({ oracle: second, catalog, storage });
+    expect((await resumed.estimate?.(many(30)))?.filter(({ calls }) => calls === 0)).toHaveLength(13);
+    expect(await resumed.prefer(many(30))).toHaveLength(30);
+    expect(second.spent.calls).toBe(30);
+    expect(inner.queries).toHaveLength(30);
+    // Without the earlier spending it would have had room for more.
+    const forgetful = new BudgetedOracle({ oracle: priced, caps: { calls: 30 }, spent: second.state });
+    expect((await run(forgetful, many(1))).error).toMatchObject({ cap: 'calls', used: 30 });
+  });
+
+  it('takes answers from a record as free, and failures as far as they may have been billed', async () => {
+    const answers: Preference[] = [
+      { kind: 'none', meta: { cached: true } },
+      { kind: 'failed', error: new OracleError('refused', { status: 429, attempts: 4 }) },
+      { kind: 'failed', error: new OracleError('timed out', { attempts: 2 }) },
+      { kind: 'none', meta: { usage: { calls: 2, inputTokens: 7, outputTokens: 1 } } },
+    ];
+    const oracle = new BudgetedOracle({
+      oracle: new ScriptedOracle(answers),
+      caps: { calls: 100 },
+      perQuestion: { inputTokens: 1_000, outputTokens: 1 },
+    });
+    await oracle.prefer(many(4));
+    expect(oracle.spent).toMatchObject({ calls: 4 + 2 + 2, inputTokens: 1_007, outputTokens: 2 });
+  });
+
+  it('keeps its books though a back-end or an estimate tells nonsense', async () => {
+    for (const lie of [Number.NaN, Number.POSITIVE_INFINITY, -5, '7' as unknown as number]) {
+      const usage = { calls: lie, inputTokens: lie, outputTokens: lie, costUsd: lie, cachedInputTokens: lie };
+      const oracle = new BudgetedOracle({
+        oracle: costing(usage, usage),
+        caps: { inputTokens: 100, usd: 1 },
+        prices: PRICES,
+        perQuestion: { inputTokens: 10, outputTokens: 1 },
+      });
+      expect((await run(oracle, many(50))).told).toBe(10);
+      expect(oracle.spent).toMatchObject({ calls: 10, inputTokens: 100, outputTokens: 10 });
+    }
+  });
+
+  it('warns once a cap, at 80 %', async () => {
+    const warnings: string[] = [];
+    const oracle = new BudgetedOracle({
+      oracle: costing({ inputTokens: 10, outputTokens: 1 }),
+      caps: { calls: 10, inputTokens: 1_000_000 },
+      onWarning: (message) => warnings.push(message),
+    });
+    await oracle.prefer(many(7));
+    expect(warnings).toEqual([]);
+    await oracle.prefer(many(3));
+    expect(warnings).toEqual(['80 % of the budget of 10 calls are spent']);
+  });
+
+  it('stops by wall time before the next question', async () => {
+    const slow = new ScriptedOracle(async () => {
+      await sleepMs(15);
+      return 0;
+    });
+    const oracle = new BudgetedOracle({ oracle: slow, caps: { wallMs: 40 }, concurrency: 1 });
+    const { told, error } = await run(oracle, many(20));
+    expect(error).toMatchObject({ cap: 'wallMs', limit: 40 });
+    expect(told).toBeGreaterThan(0);
+    expect(told).toBeLessThan(6);
+    const later = new BudgetedOracle({ oracle: slow, caps: { wallMs: 40 }, spent: oracle.spent });
+    expect((await run(later, many(1))).told).toBe(0);
+  });
+
+  it('counts what was out as spent when it is aborted or refused, and delivers what others answered', async () => {
+    const controller = new AbortController();
+    const hanging = new BudgetedOracle({
+      oracle: new ScriptedOracle((_, n) => (n === 2 ? new Promise(() => {}) : 0)),
+      caps: { calls: 100 },
+      perQuestion: { inputTokens: 10, outputTokens: 1 },
+    });
+    const running = hanging.prefer(many(6), { signal: controller.signal });
+    await sleepMs(1);
+    expect(hanging.state.calls).toBe(6);
+    controller.abort('stop');
+    await expect(running).rejects.toBe('stop');
+    await sleepMs(1);
+    expect(hanging.spent).toMatchObject({ calls: 6, inputTokens: 60 });
+
+    let calls = 0;
+    const broken: PreferenceOracle = {
+      id: 'broken',
+      prefer: async (queries, options) => {
+        if (calls++ > 0) throw new Error('closed');
+        for (const i of queries.keys()) options?.onResult?.(i, { kind: 'none' });
+        return queries.map(() => ({ kind: 'none' }) as const);
+      },
+    };
+    const outcome = await run(new BudgetedOracle({ oracle: broken, caps: { calls: 100 }, concurrency: 4 }), many(30));
+    expect(outcome).toMatchObject({ told: 4, error: { message: 'closed' } });
+    // It was told of the failure before it asked again.
+    expect(calls).toBe(2);
+  });
+
+  it('rejects with what onResult throws', async () => {
+    const oops = new Error('mine');
+    const oracle = new BudgetedOracle({ oracle: costing({}), caps: { calls: 100 } });
+    const running = oracle.prefer(many(3), {
+      onResult: () => {
+        throw oops;
+      },
+    });
+    await expect(running).rejects.toBe(oops);
+  });
+
+  it.each<[string, object]>([
+    ['no caps', { caps: {} }],
+    ['a negative cap', { caps: { calls: -1 } }],
+    ['a cap in dollars without prices', { caps: { usd: 1 } }],
+    ['an unknown cap', { caps: { tokens: 5 } }],
+    ['a concurrency of 0', { caps: { calls: 1 }, concurrency: 0 }],
+    ['a spending that is none', { caps: { calls: 1 }, spent: { calls: 3 } }],
+  ])('refuses %s', (_, options) => {
+    expect(() => new BudgetedOracle({ oracle: new ScriptedOracle([]), ...options } as never)).toThrow(
+      InvalidArgumentError,
+    );
+  });
+});
