@@ -3,18 +3,29 @@ import { worldPreset } from '../experiment/presets.js';
 import { formatCount } from '../experiment/report-html.js';
 import { adaptOnWorld } from '../experiment/run-on-world.js';
 import { linearSchedule } from '../foundation/schedules.js';
+import type { LlmOnlineResult } from '../train/llm-online.js';
 import { type BackendOption, backendOption } from './backend-option.js';
 import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
+import {
+  askingOptionsOf,
+  type DebiasOptions,
+  type ModelOptions,
+  withDebiasOptions,
+  withModelOptions,
+} from './oracle-options.js';
+import { openOracle, oracleSpecOption } from './oracle-spec.js';
 import { folder, integer, real, risingIntegers } from './parse-options.js';
 import { runTable } from './result-tables.js';
 import { describeRun } from './run-progress.js';
 import { loadSavedPolicy, savePolicy } from './saved-policy.js';
 import { type CommonOptions, type OpenSession, withCommonOptions } from './session.js';
 
-interface AdaptCommandOptions extends CommonOptions, WorldOptions, BackendOption {
+interface AdaptCommandOptions extends CommonOptions, WorldOptions, BackendOption, ModelOptions, DebiasOptions {
   readonly world: string;
   readonly from?: string;
-  readonly scheme: 'fineTune' | 'mixture';
+  readonly scheme: 'fineTune' | 'mixture' | 'llmOnline';
+  readonly oracle?: string;
+  readonly candidates?: number;
   readonly algorithm: 'ppo' | 'replay' | 'paper';
   readonly steps: number;
   readonly alphaFrom?: number;
@@ -34,11 +45,15 @@ export function addAdapt(root: Command, open: OpenSession): void {
     withCommonOptions(command, 'ialp-adapt')
       .description('Algorithm 2: adapt a policy online to a world’s train users, measured on its test users')
       .addOption(worldOption().makeOptionMandatory()),
-  )
+  );
+  withDebiasOptions(withModelOptions(command))
     .option('--from <dir>', 'folder of a policy, or of the run that made it (default: from scratch)', folder)
     .addOption(
-      new Option('--scheme <name>', 'fine-tune, or mix the frozen policy with a learner (Eq. 14)')
-        .choices(['fineTune', 'mixture'])
+      new Option(
+        '--scheme <name>',
+        'fine-tune, mix the frozen policy with a learner (Eq. 14), or let --oracle choose among the policy’s candidates (section 6.3)',
+      )
+        .choices(['fineTune', 'mixture', 'llmOnline'])
         .default('fineTune'),
     )
     .addOption(new Option('--algorithm <name>', 'how it learns').choices(['ppo', 'replay', 'paper']).default('ppo'))
@@ -59,6 +74,8 @@ export function addAdapt(root: Command, open: OpenSession): void {
     )
     .option('--checkpoint-every <n>', 'steps between checkpoints', integer(1), 1000)
     .option('--episodes <n>', 'episodes of each measurement (default: 192)', integer(1))
+    .addOption(oracleSpecOption())
+    .option('--candidates <k>', 'candidates that --oracle chooses among (default: 10)', integer(2, 1000))
     .addOption(backendOption())
     .action((options: AdaptCommandOptions) => run(command, options, open));
 }
@@ -70,6 +87,10 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
   if (hasAlpha && scheme !== 'mixture') refuse('--alpha-from, --alpha-to and --alpha-steps are for --scheme mixture');
   if (marks !== undefined && (marks.at(-1) as number) > steps)
     refuse(`--marks go to ${marks.at(-1)}, past the ${steps} --steps`);
+  const asks = scheme === 'llmOnline';
+  if (asks !== (options.oracle !== undefined))
+    refuse(asks ? '--scheme llmOnline needs --oracle SPEC' : '--oracle is for --scheme llmOnline');
+  if (options.candidates !== undefined && !asks) refuse('--candidates is for --scheme llmOnline');
   const session = open(options);
   const world = await loadWorld(command, options.world, options, ['train', 'test']);
   await session.startBackend(options.backend);
@@ -81,6 +102,20 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
     to: alphaTo ?? 1,
     steps: alphaSteps ?? Math.min(preset.alphaSteps, steps),
   });
+  const opened =
+    options.oracle === undefined
+      ? undefined
+      : await openOracle(options.oracle, {
+          ...askingOptionsOf(options),
+          ...{
+            catalog: world.catalog,
+            seed,
+            candidateCount: options.candidates,
+            say: session.say,
+            signal: session.signal,
+          },
+        });
+  if (opened !== undefined) session.say(`At every step ${opened.oracle.id} chooses: ${formatCount(steps)} questions.`);
   session.say(
     `Plan: ${given ? `${scheme} of the policy in ${from}` : `${scheme === 'mixture' ? 'a mixture with an untrained policy' : 'from scratch'}`}, by ${algorithm}, ${formatCount(steps)} steps.`,
   );
@@ -90,6 +125,7 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
     const result = await adaptOnWorld({
       ...{ world, agent: given?.agent, facts: given?.facts, scheme, algorithm, steps, marks, seed, storage },
       ...{ lanes, checkpointEvery, episodes, handoverEntropy, alpha: scheme === 'mixture' ? alpha : undefined },
+      ...{ oracle: opened?.oracle, candidateCount: options.candidates },
       onProgress: (progress) => session.progress(describeRun(progress)),
       onWarning: session.warn,
       signal: session.signal,
@@ -100,9 +136,15 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
     } finally {
       result.dispose();
     }
+    const asked = 'oracleSeconds' in training ? (training as LlmOnlineResult) : undefined;
     const lastAlpha = scheme === 'mixture' ? alpha.at(training.steps) : 1;
     const notes = [
       `${formatCount(training.steps)} steps, ${formatCount(training.updates)} updates by '${algorithm}', ${formatCount(training.episodes)} episodes.`,
+      ...(asked === undefined
+        ? []
+        : [
+            `${formatCount(asked.oracleCalls)} questions in ${asked.oracleSeconds.toFixed(0)} of ${asked.wallSeconds.toFixed(0)} s: ${formatCount(asked.chosen)} answered by an item, ${formatCount(asked.nones)} by None, ${formatCount(asked.unusable)} unusable.`,
+          ]),
       ...(lastAlpha < 1
         ? [
             `The saved policy is the learner alone; what was measured last is a mixture that takes it with alpha = ${lastAlpha}.`,
@@ -126,5 +168,6 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
     await session.closeState();
   } finally {
     given?.agent.dispose();
+    await opened?.close();
   }
 }

@@ -1,29 +1,42 @@
 import { type Command, Option } from 'commander';
 import { ActorCritic } from '../agent/actor-critic.js';
+import type { Catalog } from '../catalog/catalog.js';
 import { catalogPreset, worldPreset } from '../experiment/presets.js';
 import { formatCount } from '../experiment/report-html.js';
+import type { Method } from '../experiment/result-schema.js';
 import { plannedCalls, pretrainOnWorld } from '../experiment/run-on-world.js';
+import { fileStorage } from '../node/file-storage.js';
 import { readItems } from '../node/read-data.js';
+import type { PreferenceOracle } from '../oracle/preference-oracle.js';
+import { type RecordedAnswer, readAnswers } from '../oracle/recorded-answers.js';
+import { RecordingOracle } from '../oracle/recording-oracle.js';
 import { pretrain } from '../train/pretrain.js';
 import { type BackendOption, backendOption } from './backend-option.js';
 import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
-import { makeOracle, type OracleName, oracleOption } from './make-oracle.js';
-import { integer, names, real } from './parse-options.js';
+import {
+  askingOptionsOf,
+  type DebiasOptions,
+  type ModelOptions,
+  withDebiasOptions,
+  withModelOptions,
+} from './oracle-options.js';
+import { ANSWERS_KEY, openOracle, oracleSpecOption, parseOracleSpec, recordIn } from './oracle-spec.js';
+import { integer, names } from './parse-options.js';
 import { runTable } from './result-tables.js';
 import { describeRun, describeTraining } from './run-progress.js';
 import { savePolicy } from './saved-policy.js';
 import { type CommonOptions, type OpenSession, type Session, withCommonOptions } from './session.js';
 import { textTable } from './text-table.js';
 
-interface PretrainCommandOptions extends CommonOptions, WorldOptions, BackendOption {
+interface PretrainCommandOptions extends CommonOptions, WorldOptions, BackendOption, ModelOptions, DebiasOptions {
   readonly world?: string;
   readonly items?: string;
   readonly scenario: string;
   readonly itemNoun: string;
   readonly behavior: string;
   readonly attributes?: string[];
-  readonly oracle: OracleName;
-  readonly noise: number;
+  readonly oracle?: string;
+  readonly answers?: string;
   readonly calls?: number;
   readonly epochs?: number;
   readonly algorithm: 'list' | 'paper';
@@ -46,8 +59,9 @@ export function addPretrain(root: Command, open: OpenSession): void {
     .option('--scenario <text>', 'what --items are of, as the oracle is told', 'recommendation')
     .option('--item-noun <word>', 'what one of --items is called', 'item')
     .option('--behavior <word>', 'what users do with --items', 'choosing')
-    .addOption(oracleOption())
-    .option('--noise <x>', 'standard deviation of the simulated oracle’s noise', real(0, 1000), 0.1)
+    .addOption(oracleSpecOption())
+    .option('--answers <dir>', 'answers that `ialp distil` made, instead of an oracle: their folder or file');
+  withDebiasOptions(withModelOptions(command))
     .option('--calls <n>', 'questions in all (default: 2000, or what --epochs asks)', integer(1))
     .option('--epochs <n>', 'ten steps from every start so many times; --calls caps them', integer(1, 1_000_000))
     .option('--starts <n>', 'simulated users’ beginnings of a world (default: 256)', integer(1, 1_000_000))
@@ -62,14 +76,77 @@ export function addPretrain(root: Command, open: OpenSession): void {
 }
 
 async function run(command: Command, options: PretrainCommandOptions, open: OpenSession): Promise<void> {
-  const { world, items } = options;
+  const { world, items, oracle, answers } = options;
   if ((world === undefined) === (items === undefined)) {
     const got = world === undefined ? 'neither' : 'both';
     command.error(`error: expected exactly one of --world NAME and --items FILE, got ${got}`, { exitCode: 2 });
   }
+  if (oracle !== undefined && answers !== undefined)
+    command.error('error: expected at most one of --oracle SPEC and --answers DIR, got both', { exitCode: 2 });
   const session = open(options);
   if (world !== undefined) await onWorld(command, world, options, session);
   else await onItems(command, items as string, options, session);
+}
+
+/** Who teaches: an open oracle, or answers that are there. */
+interface Teacher {
+  readonly oracle?: PreferenceOracle;
+  readonly answers?: readonly RecordedAnswer[];
+  /** In words, for plans and reports. */
+  readonly described: string;
+  readonly method: Method;
+  readonly close: () => Promise<void>;
+}
+
+async function openTeacher(
+  command: Command,
+  catalog: Catalog,
+  options: PretrainCommandOptions,
+  session: Session,
+): Promise<Teacher> {
+  const { oracle: spec = 'simulated', seed } = options;
+  const parsed = parseOracleSpec(spec);
+  const path = options.answers ?? (parsed.kind === 'recorded' ? parsed.file : undefined);
+  if (path !== undefined) {
+    for (const name of ['calls', 'epochs', 'starts'] as const) {
+      if (options[name] !== undefined)
+        command.error(`error: --${name} is for an oracle that is asked, not for recorded answers`, { exitCode: 2 });
+    }
+    const { oracleId, answers, invalid } = await readAnswers({ catalog, ...(await recordIn(path)) });
+    if (invalid > 0) session.say(`${formatCount(invalid)} answers that name nothing are left out.`);
+    return {
+      // The order in which answers came is chance; the policy is to follow from the set alone.
+      answers: inOrder(answers),
+      described: `${formatCount(answers.length)} answers of ${oracleId}`,
+      method: 'ialp',
+      close: async () => {},
+    };
+  }
+  const { oracle, languageModel, close } = await openOracle(spec, {
+    ...askingOptionsOf(options),
+    ...{ catalog, seed, signal: session.signal },
+    say: (line) => session.say(line),
+  });
+  const method = parsed.kind === 'shuffled' ? 'ialpShuffledOracle' : 'ialp';
+  const teacher = { described: oracle.id, method, close } as const;
+  if (languageModel === undefined) return { ...teacher, oracle };
+  // What a model answered was paid for: it outlives the run's state, for the next run and for --answers.
+  const storage = fileStorage(options.out as string, { fsync: 'os' });
+  try {
+    const kept = await RecordingOracle.open({ oracle, catalog, storage, key: ANSWERS_KEY, keepQueries: true });
+    return { ...teacher, oracle: kept };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function inOrder(answers: readonly RecordedAnswer[]): RecordedAnswer[] {
+  const keyed = answers.map((answer) => ({
+    answer,
+    key: JSON.stringify([answer.history, answer.candidates, answer.text]),
+  }));
+  return keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)).map(({ answer }) => answer);
 }
 
 async function onWorld(
@@ -78,24 +155,27 @@ async function onWorld(
   options: PretrainCommandOptions,
   session: Session,
 ): Promise<void> {
-  const { seed, noise, algorithm, checkpointEvery, lanes, calls, epochs, episodes } = options;
+  const { seed, algorithm, checkpointEvery, lanes, calls, epochs, episodes } = options;
   const world = await loadWorld(command, place, options, ['train', 'test']);
   await session.startBackend(options.backend);
   session.say(world.description);
   const preset = worldPreset(world);
   const { starts = preset.starts } = options;
   const planned = plannedCalls({ calls, epochs, starts }, preset.calls);
-  const { oracle, method } = makeOracle(options.oracle, { catalog: world.catalog, noise, seed });
+  const { oracle, answers, described, method, close } = await openTeacher(command, world.catalog, options, session);
   session.say(
-    `Plan: ${formatCount(planned)} questions to ${oracle.id}, from ${formatCount(starts)} starts, learned from by '${algorithm}'.`,
+    answers
+      ? `Plan: ${described}, learned from by '${algorithm}'.`
+      : `Plan: ${formatCount(planned)} questions to ${described}, from ${formatCount(starts)} starts, learned from by '${algorithm}'.`,
   );
   const storage = await session.openState();
   const result = await pretrainOnWorld({
-    ...{ world, oracle, method, seed, calls: planned, starts, algorithm, lanes, checkpointEvery, episodes, storage },
+    ...{ world, oracle, answers, method, seed, algorithm, lanes, checkpointEvery, episodes, storage },
+    ...(answers ? {} : { calls: planned, starts }),
     onProgress: (progress) => session.progress(describeRun(progress)),
     onWarning: session.warn,
     signal: session.signal,
-  });
+  }).finally(close);
   const { agent, facts, training, rows, kernels, fusedShare } = result;
   try {
     await savePolicy(session.openPolicy(), agent, facts);
@@ -112,7 +192,7 @@ async function onWorld(
     kind: 'run',
     file: 'result.json',
     notes: [
-      `${formatCount(training.oracleCalls)} questions to ${oracle.id}; ${formatCount(training.updates)} updates by '${algorithm}'.`,
+      `${answers ? '' : `${formatCount(training.oracleCalls)} questions to `}${described}; ${formatCount(training.updates)} updates by '${algorithm}'.`,
     ],
     kernels,
     fusedShare,
@@ -126,7 +206,7 @@ async function onItems(
   options: PretrainCommandOptions,
   session: Session,
 ): Promise<void> {
-  const { seed, noise, algorithm, checkpointEvery, calls, epochs, attributes, scenario, itemNoun, behavior } = options;
+  const { seed, algorithm, checkpointEvery, calls, epochs, attributes, scenario, itemNoun, behavior } = options;
   const refuse = (message: string): never => command.error(`error: ${message}`, { exitCode: 2 });
   if (attributes === undefined) return refuse('--items needs --attributes NAMES, the columns that make an item’s text');
   for (const name of ['data', 'starts', 'episodes', 'legacyWindow', 'worldSize'] as const) {
@@ -137,24 +217,29 @@ async function onItems(
   await session.startBackend(options.backend);
   const preset = catalogPreset(catalog);
   const planned = plannedCalls({ calls, epochs, starts: catalog.size }, preset.calls);
-  const { oracle, method } = makeOracle(options.oracle, { catalog, noise, seed });
   session.say(`${formatCount(catalog.size)} items from ${path}.`);
+  const { oracle, answers, described, method, close } = await openTeacher(command, catalog, options, session);
   session.say(
-    `Plan: ${formatCount(planned)} questions to ${oracle.id}, each start one item, learned from by '${algorithm}'.`,
+    answers
+      ? `Plan: ${described}, learned from by '${algorithm}'.`
+      : `Plan: ${formatCount(planned)} questions to ${described}, each start one item, learned from by '${algorithm}'.`,
   );
   const storage = await session.openState();
   using agent = new ActorCritic(preset.agent({ seed, ...(algorithm === 'paper' ? { algorithm } : {}) }));
   const { lanes = preset.lanes } = options;
   const { updates, oracleCalls, fusedShare } = await pretrain({
-    ...{ agent, oracle, budget: { calls: planned }, algorithm, lanes, seed, checkpointEvery, storage },
+    ...{ agent, algorithm, lanes, seed, checkpointEvery, storage },
+    ...(answers ? { answers } : { budget: { calls: planned } }),
+    ...(oracle ? { oracle } : {}),
     onProgress: (training) => {
       const done = training.steps / training.totalSteps;
       session.progress({ label: 'pre-training', done, detail: describeTraining(training) });
     },
     onWarning: session.warn,
     signal: session.signal,
-  });
-  await savePolicy(session.openPolicy(), agent, { method, algorithm, steps: 0, updates, oracleCalls });
+  }).finally(close);
+  const answered = answers?.length ?? oracleCalls;
+  await savePolicy(session.openPolicy(), agent, { method, algorithm, steps: 0, updates, oracleCalls: answered });
   const first = catalog.id(0);
   const columns = [
     { title: 'id', align: 'left' },
@@ -175,7 +260,7 @@ async function onItems(
     kind: 'run',
     file: 'result.json',
     notes: [
-      `${formatCount(oracleCalls)} questions to ${oracle.id}; ${formatCount(updates)} updates by '${algorithm}'.`,
+      `${answers ? '' : `${formatCount(oracleCalls)} questions to `}${described}; ${formatCount(updates)} updates by '${algorithm}'.`,
       `Recommended after ${first}: ${best.map(({ id }) => id).join(', ')}.`,
     ],
     kernels: agent.kernels.kind,

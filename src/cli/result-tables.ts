@@ -1,5 +1,6 @@
 import { formatCount, formatNumber } from '../experiment/report-html.js';
 import { MODES, type RunRow } from '../experiment/result-schema.js';
+import type { OracleRow } from '../oracle/oracle-evaluation.js';
 import type { CardRow } from '../world/card.js';
 import { type TextColumn, textTable } from './text-table.js';
 
@@ -23,6 +24,37 @@ export function cardTable(rows: readonly CardRow[], style?: Style): string {
     formatCount(row.episodes),
   ]);
   return textTable([left('policy'), ...titles.map(right)], cells, style);
+}
+
+/** An oracle's examination, one line for each who answered. */
+export function oracleTable(rows: readonly OracleRow[], style?: Style): string {
+  const titles = ['hit@1', '95 % interval', 'forced', 'gain on text', '95 % interval', 'None', 'None right', 'invalid'];
+  const more = ['mass', 'RStd', 'flips', 'tokens', 's / answer'];
+  const cells = rows.map((row) => [
+    row.oracle,
+    number(row.hitAt1),
+    ends(row.hitAt1Low, row.hitAt1High),
+    number(row.hitForced),
+    number(row.gain),
+    ends(row.gainLow, row.gainHigh),
+    number(row.noneRate),
+    number(row.noneHit),
+    number(row.invalidRate),
+    number(row.labelMass),
+    number(row.recallSpread),
+    number(row.flipRate),
+    number(row.tokensPerAnswer, 0),
+    number(row.secondsPerAnswer),
+  ]);
+  return textTable([left('who'), ...[...titles, ...more].map(right)], cells, style);
+}
+
+function number(value: number | null, digits = 2): string {
+  return value === null ? '–' : formatNumber(value, digits);
+}
+
+function ends(low: number | null, high: number | null): string {
+  return low === null || high === null ? '–' : `[${formatNumber(low, 2)}, ${formatNumber(high, 2)}]`;
 }
 
 /** A run's table, one line a method, steps and mode. */

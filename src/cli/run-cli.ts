@@ -1,10 +1,13 @@
 import { Command, CommanderError } from 'commander';
 import { resultJsonSchema } from '../experiment/result-schema.js';
-import { CheckpointError, IalpError, InvalidDataError } from '../foundation/errors.js';
+import { BudgetExceededError, CheckpointError, IalpError, InvalidDataError } from '../foundation/errors.js';
 import { addAdapt } from './adapt-command.js';
 import type { CliIo } from './cli-io.js';
 import { addDemo } from './demo-command.js';
+import { addDistil } from './distil-command.js';
 import { addEvaluate } from './evaluate-command.js';
+import { addOracle } from './oracle-command.js';
+import { CAP_OPTIONS } from './oracle-options.js';
 import { packageVersion } from './package-files.js';
 import { addPretrain } from './pretrain-command.js';
 import { type OpenSession, Session } from './session.js';
@@ -15,7 +18,7 @@ import { addWorld } from './world-card-command.js';
  *
  * @param argv - what was typed after `ialp`.
  * @param io - the world outside.
- * @returns the exit code: 0 done, 1 failed (one message on stderr), 2 wrong usage, 130 stopped by `io.signal`.
+ * @returns the exit code: 0 done, 1 failed (one message on stderr), 2 wrong usage, 3 a budget is used up, 130 stopped by `io.signal`.
  */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
   let session: Session | undefined;
@@ -40,6 +43,10 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
       );
       return 130;
     }
+    if (error instanceof BudgetExceededError) {
+      io.stderr.write(describeBudget(error, session));
+      return 3;
+    }
     // Nor is it the kept state's fault then.
     const blamed = io.signal.aborted ? undefined : session;
     io.stderr.write(describeError(error, blamed, io.isVerbose || argv.includes('--verbose')));
@@ -63,9 +70,11 @@ function program(io: CliIo, open: OpenSession): Command {
     .showHelpAfterError('(add --help for what there is)');
   addDemo(root, open);
   addWorld(root, open);
+  addDistil(root, open);
   addPretrain(root, open);
   addAdapt(root, open);
   addEvaluate(root, open);
+  addOracle(root, open);
   root
     .command('schema')
     .description('print the JSON Schema of what --json writes')
@@ -73,6 +82,18 @@ function program(io: CliIo, open: OpenSession): Command {
       io.stdout.write(`${JSON.stringify(resultJsonSchema(), null, 2)}\n`);
     });
   return root;
+}
+
+function describeBudget({ cap, limit, used }: BudgetExceededError, session: Session | undefined): string {
+  const option = CAP_OPTIONS[cap] ?? cap;
+  const unit = cap === 'wallMs' ? 60_000 : 1;
+  const shown = (value: number): string => String(Number((value / unit).toPrecision(4)));
+  const where = session?.stateFolder === undefined ? '' : ` in ${session.stateFolder}`;
+  return [
+    `The budget is used up: ${option} is ${shown(limit)}, ${shown(used)} are spent, and another question does not fit.`,
+    `All that was asked is on record${where}. To go on, give the same command with a higher ${option}:`,
+    `  ${session?.command}\n`,
+  ].join('\n');
 }
 
 function describeError(error: unknown, session: Session | undefined, isVerbose: boolean): string {

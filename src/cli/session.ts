@@ -3,7 +3,16 @@ import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type BackendName, useBackend } from '../compute/backend.js';
 import { type ReportData, renderReport } from '../experiment/report.js';
-import { cardResultSchema, type Result, type RunRow, runResultSchema } from '../experiment/result-schema.js';
+import {
+  cardResultSchema,
+  type DistilRow,
+  distilResultSchema,
+  type OracleResult,
+  oracleResultSchema,
+  type Result,
+  type RunRow,
+  runResultSchema,
+} from '../experiment/result-schema.js';
 import type { Storage } from '../foundation/storage.js';
 import { fileStorage } from '../node/file-storage.js';
 import type { CardRow } from '../world/card.js';
@@ -34,10 +43,12 @@ export interface Outcome {
   readonly summary: string;
   /** The seeds that went into the numbers. */
   readonly seeds: readonly number[];
-  /** Rows of a run's table, or of a card. */
-  readonly rows: readonly RunRow[] | readonly CardRow[];
-  /** Which of the two. */
-  readonly kind: 'run' | 'card';
+  /** Rows of a run's table, of a card, or of an oracle's examination. */
+  readonly rows: readonly RunRow[] | readonly CardRow[] | OracleResult['rows'] | readonly DistilRow[];
+  /** Which of the four. */
+  readonly kind: 'run' | 'card' | 'oracle' | 'distil';
+  /** What an examination found. @default nothing, for the other kinds */
+  readonly found?: Pick<OracleResult, 'oracle' | 'isWorthUsing' | 'verdict'>;
   /** Name of the JSON file in the folder. */
   readonly file: string;
   /** Curves of the report. @default none */
@@ -186,16 +197,28 @@ export class Session {
       notes,
       kernels = 'reference',
       fusedShare = 0,
+      found,
     } = outcome;
     const { command, version } = this;
     const facts = { backend: this.#backend, kernels, fusedShare, wallSeconds: (Date.now() - this.#began) / 1000 };
-    const schema = kind === 'card' ? cardResultSchema : runResultSchema;
-    const result = schema.parse({ command, version, seed: this.#options.seed, ...facts, rows }) as Result;
+    const schema = {
+      run: runResultSchema,
+      card: cardResultSchema,
+      oracle: oracleResultSchema,
+      distil: distilResultSchema,
+    }[kind];
+    const result = schema.parse({ command, version, seed: this.#options.seed, ...facts, ...found, rows }) as
+      | Result
+      | OracleResult;
     const json = `${JSON.stringify(result, null, 2)}\n`;
     const { out, json: target } = this.#options;
     if (out !== undefined) {
-      const asRun =
-        kind === 'run' ? { rows: rows as readonly RunRow[], card } : { rows: [], card: rows as readonly CardRow[] };
+      const asRun = {
+        run: { rows: rows as readonly RunRow[], card },
+        card: { rows: [], card: rows as readonly CardRow[] },
+        oracle: { rows: [] },
+        distil: { rows: [] },
+      }[kind];
       const data: ReportData = {
         title,
         summary,
@@ -227,8 +250,8 @@ export class Session {
   }
 }
 
-/** A file is there whole or not at all. */
-async function writeWhole(path: string, text: string): Promise<void> {
+/** A file is there whole or not at all; its folder is made. */
+export async function writeWhole(path: string, text: string): Promise<void> {
   await mkdir(dirname(resolve(path)), { recursive: true });
   const temporary = `${path}.${process.pid}.tmp`;
   try {

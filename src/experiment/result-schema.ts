@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { EVALUATED, type OracleRow } from '../oracle/oracle-evaluation.js';
 import type { CardRow } from '../world/card.js';
 import { CARD_POLICIES, WORLD_SPLITS, type WorldSplit } from '../world/world.js';
 
@@ -116,6 +117,56 @@ export interface Result<Row extends CardRow | RunRow = CardRow | RunRow> {
   readonly rows: readonly Row[];
 }
 
+/** The object that `ialp oracle eval --json` writes. */
+export interface OracleResult extends Omit<Result, 'rows'> {
+  /** The id of the oracle that was examined. */
+  readonly oracle: string;
+  /** Whether it is worth using. */
+  readonly isWorthUsing: boolean;
+  /** The same and why, one sentence. */
+  readonly verdict: string;
+  /** The oracle and those who need no model, by kind of lists. */
+  readonly rows: readonly OracleRow[];
+}
+
+/** What questions cost, in {@link DistilRow}. */
+export interface DistilRowCost {
+  /** Calls of the model. */
+  readonly calls: number;
+  /** Tokens of prompts. */
+  readonly inputTokens: number;
+  /** Tokens of answers. */
+  readonly outputTokens: number;
+  /** US dollars, where prices are known; else 0. */
+  readonly costUsd: number;
+}
+
+/** What `ialp distil` did, or would do. */
+export interface DistilRow {
+  /** What was done: questions asked, a plan priced, a batch written or read, items rated. */
+  readonly job: 'distil' | 'plan' | 'export' | 'import' | 'rate';
+  /** Id of the oracle. */
+  readonly oracle: string;
+  /** Questions of the plan; items, where they are rated. */
+  readonly questions: number;
+  /** Of those, answered. */
+  readonly answered: number;
+  /** Asked by this command. */
+  readonly asked: number;
+  /** Answered by an item. */
+  readonly choices: number;
+  /** Answered by None. */
+  readonly nones: number;
+  /** Answered by nothing usable. */
+  readonly invalid: number;
+  /** Asked, and not answered. */
+  readonly failed: number;
+  /** What the answers on record cost; null where nothing was asked. */
+  readonly spent: DistilRowCost | null;
+  /** What the rest would cost; null where that is not known. */
+  readonly toCome: DistilRowCost | null;
+}
+
 const count = z.int().min(0);
 const share = z.number().min(0).max(1);
 const seconds = z.number().min(0);
@@ -218,13 +269,76 @@ export const runResultSchema: z.ZodType<Result<RunRow>> = z
   .strictObject({ ...header, rows: z.array(runRowSchema) })
   .meta({ id: 'RunResult', description: 'A table of methods' });
 
+const orNothing = share.nullable();
+const gain = z.number().min(-1).max(1).nullable();
+const oracleRowSchema: z.ZodType<OracleRow> = z
+  .strictObject({
+    oracle: z.enum(EVALUATED).describe('The examined oracle, or who needs no model, or text and oracle together'),
+    readout: z.enum(['label', 'likelihood']).describe('How the examined oracle reads its model'),
+    negatives: z.enum(['uniform', 'popularity']).describe('How the items beside the true one were drawn'),
+    lists: count.describe('Lists answered'),
+    chance: share.describe('hit@1 of a random choice'),
+    hitAt1: orNothing.describe('Share of lists whose answer was the true item; None is a miss'),
+    hitAt1Low: orNothing.describe('Lower end of the 95 % interval of hitAt1'),
+    hitAt1High: orNothing.describe('Upper end of the 95 % interval of hitAt1'),
+    hitForced: orNothing.describe('The same for the best-scored candidate, None left out'),
+    gain: gain.describe('What it hits more than text similarity on the same lists'),
+    gainLow: gain.describe('Lower end of the 95 % interval of the gain, paired by list'),
+    gainHigh: gain.describe('Upper end of the 95 % interval of the gain'),
+    noneRate: orNothing.describe('Share of None on lists that hold the true item'),
+    noneHit: orNothing.describe('Share of None on lists that do not'),
+    invalidRate: orNothing.describe('Share of answers that name nothing'),
+    labelMass: z.number().min(0).nullable().describe('Mean probability mass on the labels'),
+    recallSpread: z.number().min(0).nullable().describe('Standard deviation of recall over places'),
+    flipRate: orNothing.describe('Share of lists whose answer another order changes'),
+    tokensPerAnswer: z.number().min(0).nullable().describe('Input and output tokens of an answer'),
+    secondsPerAnswer: seconds.nullable().describe('Wall time of an answer that was not on record'),
+  })
+  .meta({ id: 'OracleRow', description: 'One answerer on held-out lists' });
+
+/** Schema of what `ialp oracle eval` writes. */
+export const oracleResultSchema: z.ZodType<OracleResult> = z
+  .strictObject({
+    ...header,
+    oracle: name.describe('Id of the oracle that was examined'),
+    isWorthUsing: z.boolean().describe('Whether it is worth using'),
+    verdict: name.describe('The same and why, in a sentence'),
+    rows: z.array(oracleRowSchema),
+  })
+  .meta({ id: 'OracleResult', description: 'What an oracle knows of held-out users' });
+
+const amount = z.number().min(0);
+const distilCostSchema = z
+  .strictObject({ calls: amount, inputTokens: amount, outputTokens: amount, costUsd: amount })
+  .nullable();
+const distilRowSchema: z.ZodType<DistilRow> = z
+  .strictObject({
+    job: z.enum(['distil', 'plan', 'export', 'import', 'rate']).describe('What was done'),
+    oracle: name.describe('Id of the oracle'),
+    questions: count.describe('Questions of the plan, or items to be rated'),
+    answered: count.describe('Of those, answered'),
+    asked: count.describe('Asked by this command'),
+    choices: count.describe('Answered by an item'),
+    nones: count.describe('Answered by None'),
+    invalid: count.describe('Answered by nothing usable'),
+    failed: count.describe('Asked, and not answered'),
+    spent: distilCostSchema.describe('What the answers on record cost'),
+    toCome: distilCostSchema.describe('What the rest would cost'),
+  })
+  .meta({ id: 'DistilRow', description: 'Questions to an oracle' });
+
+/** Schema of what `ialp distil` writes. */
+export const distilResultSchema: z.ZodType<Omit<Result, 'rows'> & { readonly rows: readonly DistilRow[] }> = z
+  .strictObject({ ...header, rows: z.array(distilRowSchema) })
+  .meta({ id: 'DistilResult', description: 'A set of answers' });
+
 /** Schema of any `--json` output. */
-export const resultSchema: z.ZodType<Result<CardRow> | Result<RunRow>> = z
-  .union([cardResultSchema, runResultSchema])
-  .meta({
-    title: 'ialp result',
-    description: 'What the commands of ialp write with --json: one object with a table of rows',
-  });
+export const resultSchema: z.ZodType<
+  Result<CardRow> | Result<RunRow> | OracleResult | z.output<typeof distilResultSchema>
+> = z.union([cardResultSchema, runResultSchema, oracleResultSchema, distilResultSchema]).meta({
+  title: 'ialp result',
+  description: 'What the commands of ialp write with --json: one object with a table of rows',
+});
 
 /**
  * The contract as JSON Schema (draft 2020-12): the package's `ialp/schema/runs.json`.

@@ -6,11 +6,15 @@ import { RandomPolicy } from '../agent/random-policy.js';
 import { ensureBackend } from '../compute/backend.js';
 import type { Kernels } from '../compute/kernels.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
+import { canonicalJson } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import { linearSchedule, type Schedule } from '../foundation/schedules.js';
+import { sha256Hex } from '../foundation/sha256.js';
 import { prefixedStorage, type Storage } from '../foundation/storage.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
-import { type AdaptAlgorithm, type AdaptResult, adapt } from '../train/adapt.js';
+import type { RecordedAnswer } from '../oracle/recorded-answers.js';
+import { type AdaptAlgorithm, type AdaptOptions, type AdaptResult, adapt } from '../train/adapt.js';
+import { llmOnline } from '../train/llm-online.js';
 import { type PretrainAlgorithm, type PretrainResult, pretrain } from '../train/pretrain.js';
 import type { TrainingProgress } from '../train/training-events.js';
 import type { World, WorldSplit } from '../world/world.js';
@@ -64,8 +68,10 @@ export interface RunOnWorldResult {
 
 /** Options of {@link pretrainOnWorld}. */
 export interface PretrainOnWorldOptions extends RunOnWorldOptions {
-  /** Who is asked. */
-  readonly oracle: PreferenceOracle;
+  /** Who is asked. Exactly one of `oracle` and `answers`. */
+  readonly oracle?: PreferenceOracle | undefined;
+  /** Answers that are there already, such as `readAnswers` gives; nobody is asked, and `calls`, `epochs` and `starts` mean nothing. */
+  readonly answers?: readonly RecordedAnswer[] | undefined;
   /** What the rows call the policy. @default 'ialp' */
   readonly method?: Method | undefined;
   /** The agent. @default that of `worldPreset(world)` */
@@ -100,8 +106,12 @@ export interface AdaptOnWorldOptions extends RunOnWorldOptions {
   readonly agent?: ActorCritic | undefined;
   /** What that policy went through. @default nothing is known of it */
   readonly facts?: PolicyFacts | undefined;
-  /** Fine-tuning, or Eq. 14. @default 'fineTune' */
-  readonly scheme?: 'fineTune' | 'mixture' | undefined;
+  /** Fine-tuning, Eq. 14, or section 6.3, where `oracle` chooses among the policy's candidates. @default 'fineTune' */
+  readonly scheme?: 'fineTune' | 'mixture' | 'llmOnline' | undefined;
+  /** Who chooses while it learns; for `scheme: 'llmOnline'` only, and needed there. */
+  readonly oracle?: PreferenceOracle | undefined;
+  /** Candidates of a question to `oracle`, from 2. @default 10 */
+  readonly candidateCount?: number | undefined;
   /** How it learns. @default 'ppo' */
   readonly algorithm?: AdaptAlgorithm | undefined;
   /** Environment steps. @default 20000 */
@@ -161,6 +171,10 @@ const agentSchema = z.custom<ActorCritic>(
   (value) => isFunction((value as ActorCritic | undefined)?.recommend),
   'an ActorCritic',
 );
+const oracleSchema = z.custom<PreferenceOracle>(
+  (value) => isFunction((value as PreferenceOracle | undefined)?.prefer),
+  'a PreferenceOracle',
+);
 const watching = {
   onProgress: z.custom<(progress: RunProgress) => void>(isFunction, 'a function').optional(),
   signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'an AbortSignal').optional(),
@@ -175,10 +189,8 @@ const common = {
 };
 const pretrainSchema = z.strictObject({
   ...common,
-  oracle: z.custom<PreferenceOracle>(
-    (value) => isFunction((value as PreferenceOracle | undefined)?.prefer),
-    'a PreferenceOracle',
-  ),
+  oracle: oracleSchema.optional(),
+  answers: z.custom<readonly RecordedAnswer[]>((value) => Array.isArray(value), 'an array of answers').optional(),
   method: z.custom<Method>((value) => typeof value === 'string').default('ialp'),
   agent: z.custom<ActorCriticOptions>((value) => typeof value === 'object').optional(),
   calls: count.optional(),
@@ -192,7 +204,9 @@ const adaptSchema = z.strictObject({
   ...common,
   agent: agentSchema.optional(),
   facts: z.custom<PolicyFacts>((value) => typeof value === 'object').optional(),
-  scheme: z.enum(['fineTune', 'mixture']).default('fineTune'),
+  scheme: z.enum(['fineTune', 'mixture', 'llmOnline']).default('fineTune'),
+  oracle: oracleSchema.optional(),
+  candidateCount: z.int().min(2).optional(),
   algorithm: z.custom<AdaptAlgorithm>().optional(),
   steps: count.default(20_000),
   marks: z.array(count).min(1).optional(),
@@ -241,7 +255,13 @@ export function plannedCalls(
  */
 export async function pretrainOnWorld(options: PretrainOnWorldOptions): Promise<PretrainOnWorldResult> {
   const checked = checkOptions(pretrainSchema, options, 'pretrainOnWorld');
-  const { world, oracle, method, seed, storage, signal, onProgress, algorithm = 'list', checkpointEvery } = checked;
+  const { world, oracle, answers, method, seed, storage, signal, onProgress, algorithm = 'list' } = checked;
+  if ((oracle === undefined) === (answers === undefined)) {
+    throw new InvalidArgumentError(
+      `pretrainOnWorld: expected exactly one of \`oracle\` and \`answers\`, got ${oracle ? 'both' : 'neither'}`,
+      { argument: 'oracle' },
+    );
+  }
   await ensureBackend();
   const preset = worldPreset(world);
   const { episodes = preset.episodes, starts = preset.starts, lanes = preset.lanes } = checked;
@@ -250,7 +270,10 @@ export async function pretrainOnWorld(options: PretrainOnWorldOptions): Promise<
   const agentOptions = checked.agent ?? preset.agent({ seed, ...(name === 'paper' ? { algorithm: name } : {}) });
   const agent = new ActorCritic(agentOptions);
   try {
-    const run = { oracle: oracle.id, method, calls, starts, seed, initial: await agent.sha256() };
+    const asked = oracle
+      ? { oracle: oracle.id }
+      : { answers: await sha256Hex(canonicalJson(answers?.map(withoutScores))) };
+    const run = { ...asked, method, calls, starts, seed, initial: await agent.sha256() };
     const measurements = await Measurements.open({ world, split: 'test', episodes, storage, run, signal });
     onProgress?.({ phase: 'measure', done: 0 });
     const still = { seed, steps: 0, updates: 0, oracleCalls: 0, algorithm: 'none' as const };
@@ -259,13 +282,12 @@ export async function pretrainOnWorld(options: PretrainOnWorldOptions): Promise<
     const began = Date.now();
     const training = await pretrain({
       agent,
-      oracle,
-      starts: imaginedStarts(world, starts, seed),
-      budget: { calls },
+      ...(answers ? { answers } : { starts: imaginedStarts(world, starts, seed), budget: { calls } }),
+      ...(oracle ? { oracle } : {}),
       algorithm,
       lanes,
       seed,
-      checkpointEvery,
+      checkpointEvery: checked.checkpointEvery,
       ...hooksOf(checked, 'pretrain', (share) => 0.1 + 0.8 * share),
     });
     const facts: PolicyFacts = {
@@ -273,7 +295,7 @@ export async function pretrainOnWorld(options: PretrainOnWorldOptions): Promise<
       algorithm: name,
       steps: 0,
       updates: training.updates,
-      oracleCalls: training.oracleCalls,
+      oracleCalls: answers?.length ?? training.oracleCalls,
     };
     onProgress?.({ phase: 'measure', done: 0.9 });
     await measurements.measure(method, agent, { ...facts, seed, began });
@@ -283,6 +305,11 @@ export async function pretrainOnWorld(options: PretrainOnWorldOptions): Promise<
     agent.dispose();
     throw error;
   }
+}
+
+/** Scores may be -Infinity, which JSON does not hold; what was answered tells one set from another. */
+function withoutScores({ scores: _, ...answer }: RecordedAnswer): RecordedAnswer {
+  return answer;
 }
 
 /**
@@ -304,7 +331,14 @@ export async function adaptOnWorld(options: AdaptOnWorldOptions): Promise<AdaptO
   const before = checked.agent
     ? (checked.facts ?? UNKNOWN_POLICY)
     : { ...UNKNOWN_POLICY, method: 'untrained' as const };
-  const method: Method = scheme === 'mixture' ? 'mixture' : checked.agent ? 'fineTune' : 'scratch';
+  const { oracle } = checked;
+  if ((scheme === 'llmOnline') !== (oracle !== undefined)) {
+    throw new InvalidArgumentError(
+      `adaptOnWorld: expected \`oracle\` with \`scheme: 'llmOnline'\` and only there, got ${oracle ? 'one' : 'none'} with '${scheme}'`,
+      { argument: 'oracle' },
+    );
+  }
+  const method: Method = scheme !== 'fineTune' ? scheme : checked.agent ? 'fineTune' : 'scratch';
   const handoverEntropy = checked.handoverEntropy ?? (checked.agent ? preset.handoverEntropy : undefined);
   const alpha =
     checked.alpha ??
@@ -313,7 +347,17 @@ export async function adaptOnWorld(options: AdaptOnWorldOptions): Promise<AdaptO
       : undefined);
   const stepsPerEpoch = marks.reduce(greatestCommonDivisor);
   try {
-    const run = { method, steps, lanes, seed, algorithm: name, pretrained: await agent.sha256(), marks: [...marks] };
+    const asked = oracle ? { oracle: oracle.id } : {};
+    const run = {
+      method,
+      steps,
+      lanes,
+      seed,
+      algorithm: name,
+      pretrained: await agent.sha256(),
+      marks: [...marks],
+      ...asked,
+    };
     const measurements = await Measurements.open({ world, split: 'test', episodes, storage, run, signal });
     onProgress?.({ phase: 'measure', done: 0 });
     const still = { ...UNKNOWN_POLICY, seed };
@@ -325,13 +369,12 @@ export async function adaptOnWorld(options: AdaptOnWorldOptions): Promise<AdaptO
       algorithm: name,
       steps: before.steps + at,
       updates: before.updates + updates,
-      oracleCalls: before.oracleCalls,
+      // Online every step of every user is a question.
+      oracleCalls: before.oracleCalls + (oracle ? at : 0),
     });
-    const training = await adapt({
+    const online: Omit<AdaptOptions, 'scheme' | 'alpha'> = {
       agent,
       env: world.batchEnv({ split: 'train', size: lanes, seed }),
-      scheme,
-      ...(alpha ? { alpha } : {}),
       ...(handoverEntropy !== undefined ? { handoverEntropy } : {}),
       steps,
       algorithm,
@@ -344,7 +387,15 @@ export async function adaptOnWorld(options: AdaptOnWorldOptions): Promise<AdaptO
         if (marks.includes(mark))
           await measurements.measure(method, policy, { ...factsAt(mark, updates), seed, began });
       },
-    });
+    };
+    const training =
+      scheme === 'llmOnline'
+        ? await llmOnline({
+            ...online,
+            oracle: oracle as PreferenceOracle,
+            ...(checked.candidateCount !== undefined ? { candidateCount: checked.candidateCount } : {}),
+          })
+        : await adapt({ ...online, scheme, ...(alpha ? { alpha } : {}) });
     const facts = factsAt(training.steps, training.updates);
     const { policy, learner, fusedShare } = training;
     const rows = measurements.rows();

@@ -1,12 +1,7 @@
-import { OracleError } from '../foundation/errors.js';
 import { checkPreference } from '../oracle/check-query.js';
+import { InvalidRateGuard } from '../oracle/invalid-rate-guard.js';
 import type { Preference, PreferenceQuery } from '../oracle/preference-oracle.js';
 import type { TrainingEmitter, TrainingPhase } from './training-events.js';
-
-/** Answers looked back on when the share of unusable ones is judged. */
-const JUDGED = 200;
-/** No judgement before so many. */
-const JUDGED_AT_LEAST = 50;
 
 /**
  * Watches what an oracle answers while a policy learns from it. A silent None would teach reward 0, so answers that cannot be
@@ -15,9 +10,8 @@ const JUDGED_AT_LEAST = 50;
 export class AnswerJudge {
   readonly #phase: TrainingPhase;
   readonly #oracleId: string;
-  readonly #maxUnusable: number;
   readonly #events: TrainingEmitter | undefined;
-  #recent: boolean[] = [];
+  readonly #guard: InvalidRateGuard;
 
   /** @param options - `maxInvalidRate` is a share of the last 200 answers, 0 to 1. */
   constructor(options: {
@@ -28,13 +22,17 @@ export class AnswerJudge {
   }) {
     this.#phase = options.phase;
     this.#oracleId = options.oracleId;
-    this.#maxUnusable = options.maxInvalidRate;
     this.#events = options.events;
+    this.#guard = new InvalidRateGuard({
+      oracleId: options.oracleId,
+      maxInvalidRate: options.maxInvalidRate,
+      advice: 'once the oracle is mended, go on with `retryInvalid: true`, which asks those questions again',
+    });
   }
 
   /** Forgets what came before: an oracle that was mended since must get its chance. */
   forget(): void {
-    this.#recent = [];
+    this.#guard.forget();
   }
 
   /**
@@ -58,22 +56,6 @@ export class AnswerJudge {
       none: counts.none,
       unusable: counts.invalid + counts.failed,
     });
-    const failure = answers.find((answer) => answer.kind === 'failed');
-    if (counts.failed === answers.length && failure?.kind === 'failed') {
-      throw new OracleError(`${id}: all ${answers.length} questions of a batch failed: ${failure.error.message}`, {
-        cause: failure.error,
-      });
-    }
-    const unusable = answers.map(({ kind }) => kind === 'invalid' || kind === 'failed');
-    const recent = [...this.#recent, ...unusable].slice(-JUDGED);
-    const rate = recent.filter(Boolean).length / recent.length;
-    if (recent.length >= JUDGED_AT_LEAST && rate > this.#maxUnusable) {
-      const sample = answers.find((answer) => answer.kind === 'invalid');
-      throw new OracleError(
-        `${id}: ${(100 * rate).toFixed(0)} % of the last ${recent.length} answers could not be used, more than \`maxInvalidRate\` ${this.#maxUnusable}; once the oracle is mended, go on with \`retryInvalid: true\`, which asks those questions again`,
-        sample?.kind === 'invalid' ? { answer: sample.raw } : {},
-      );
-    }
-    this.#recent = recent;
+    this.#guard.add(answers);
   }
 }

@@ -35,7 +35,10 @@ const WRONG: readonly (readonly [command: string, message: RegExp])[] = [
   ['pretrain --world synthetic --items a.csv', /got both/],
   ['pretrain --items a.csv', /--items needs --attributes/],
   ['pretrain --items a.csv --attributes title --episodes 9', /--episodes is for a world, not for --items/],
-  ['pretrain --world synthetic --oracle gpt', /Allowed choices are simulated, shuffled, random, none/],
+  [
+    'pretrain --world synthetic --oracle gpt',
+    /There is no oracle 'gpt'. Allowed are simulated, shuffled, random, none/,
+  ],
   ['pretrain --world synthetic --noise -1', /--noise/],
   ['pretrain --world synthetic --calls 1e3', /--calls.*'1e3' is invalid/],
   ['pretrain --world synthetic --algorithm ppo', /Allowed choices are list, paper/],
@@ -61,7 +64,7 @@ describe('wrong usage', () => {
   it('without a command shows what there is', async () => {
     const { code, stderr } = await ialp([]);
     expect(code).toBe(2);
-    for (const name of ['demo', 'world', 'pretrain', 'adapt', 'evaluate', 'schema'])
+    for (const name of ['demo', 'world', 'distil', 'pretrain', 'adapt', 'evaluate', 'schema'])
       expect(stderr).toContain(`\n  ${name} `);
   });
 });
@@ -106,7 +109,7 @@ describe('what asks nothing', () => {
     expect(await ialp(['--version'])).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' });
   });
 
-  it.each(['', 'demo', 'world card', 'pretrain', 'adapt', 'evaluate', 'schema'])(
+  it.each(['', 'demo', 'world card', 'distil', 'pretrain', 'adapt', 'evaluate', 'schema'])(
     '%s --help exits 0',
     async (command) => {
       const { code, stdout, stderr } = await ialp([...command.split(' ').filter(Boolean), '--help']);

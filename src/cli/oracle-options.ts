@@ -1,0 +1,141 @@
+import { type Command, Option } from 'commander';
+import type { BudgetCaps, TokenPrices } from '../oracle/budget.js';
+import type { DebiasMethod } from '../oracle/debiased-oracle.js';
+import type { Readout } from '../oracle/none-threshold.js';
+import type { OpenOracleOptions } from './oracle-spec.js';
+import { integer, real } from './parse-options.js';
+
+/** Options that say how a model is read and called. */
+export interface ModelOptions {
+  /** How a model is read. */
+  readonly readout: Readout;
+  /** Where None begins. */
+  readonly noneThreshold?: number;
+  /** Standard deviation of the simulated oracles' noise. */
+  readonly noise: number;
+  /** Calls at the same time. */
+  readonly concurrency?: number;
+  /** Seconds for one call. */
+  readonly timeout?: number;
+}
+
+/** Adds the options that every command has that asks an oracle. */
+export function withModelOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--readout <name>', "the paper's label, or each candidate's likelihood (works with small models)")
+        .choices(['label', 'likelihood'])
+        .default('label'),
+    )
+    .option('--none-threshold <x>', 'where None begins, as `ialp oracle eval` finds it for the read-out', signedReal)
+    .option('--noise <x>', 'standard deviation of the simulated oracle’s noise', real(0, 1000), 0.1)
+    .option('--concurrency <n>', 'calls of a model at the same time (default: what it takes, else 4)', integer(1, 64))
+    .option('--timeout <seconds>', 'for one call of a model', real(0.001, 3600), 60);
+}
+
+function signedReal(text: string): number {
+  return text.startsWith('-') ? -real(0, 1e6)(text.slice(1)) : real(0, 1e6)(text);
+}
+
+/** Options that say how the label read-out is put right, and how fast it is asked. */
+export interface DebiasOptions {
+  /** What is done about favourite labels. */
+  readonly debias: DebiasMethod;
+  /** Orders of `cyclic`. */
+  readonly permutations?: number;
+  /** Questions a minute. */
+  readonly perMinute?: number;
+}
+
+/** Adds the options of those who ask many questions. */
+export function withDebiasOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--debias <method>', 'what is done about favourite labels and places, for --readout label')
+        .choices(['shuffle', 'cyclic', 'contextual', 'pride'])
+        .default('shuffle'),
+    )
+    .option(
+      '--permutations <m>',
+      'orders that --debias cyclic averages over (default: one a candidate)',
+      integer(2, 25),
+    )
+    .option('--per-minute <n>', 'questions a minute, at most', integer(1));
+}
+
+/** What of these options `openOracle` takes. */
+export function askingOptionsOf({
+  readout,
+  debias,
+  permutations,
+  perMinute,
+  noneThreshold,
+  noise,
+  concurrency,
+  timeout,
+}: ModelOptions & DebiasOptions): Omit<OpenOracleOptions, 'catalog'> {
+  const timeoutMs = timeout === undefined ? undefined : 1000 * timeout;
+  return { readout, debias, permutations, perMinute, noneThreshold, noise, concurrency, timeoutMs };
+}
+
+/** Options that cap what a job may cost. */
+export interface BudgetOptions {
+  /** Calls of the model. */
+  readonly maxCalls?: number;
+  /** Tokens of prompts. */
+  readonly maxTokens?: number;
+  /** US dollars. */
+  readonly maxUsd?: number;
+  /** Minutes of this run. */
+  readonly maxMinutes?: number;
+  /** US dollars a million tokens of prompts. */
+  readonly priceInput?: number;
+  /** US dollars a million tokens of answers. */
+  readonly priceOutput?: number;
+}
+
+/** Adds the options of {@link budgetOf}. */
+export function withBudgetOptions(command: Command): Command {
+  return command
+    .option('--max-calls <n>', 'stop before more calls of the model, earlier runs included', integer(1))
+    .option('--max-tokens <n>', 'stop before more tokens of prompts, earlier runs included', integer(1, 1e12))
+    .option('--max-usd <x>', 'stop before more US dollars, earlier runs included; needs the prices', real(0, 1e6))
+    .option('--max-minutes <x>', 'stop after so many minutes of this run', real(0, 1e6))
+    .option('--price-input <x>', 'US dollars for a million tokens of prompts', real(0, 1e6))
+    .option('--price-output <x>', 'US dollars for a million tokens of answers', real(0, 1e6));
+}
+
+/** Which option raises which cap. */
+export const CAP_OPTIONS: Readonly<Record<string, string>> = {
+  calls: '--max-calls',
+  inputTokens: '--max-tokens',
+  usd: '--max-usd',
+  wallMs: '--max-minutes',
+};
+
+/**
+ * The caps and prices that the options say.
+ *
+ * @param command - told of options that do not fit together; it ends with wrong usage.
+ */
+export function budgetOf(
+  command: Command,
+  { maxCalls, maxTokens, maxUsd, maxMinutes, priceInput, priceOutput }: BudgetOptions,
+): { readonly budget: BudgetCaps | undefined; readonly prices: TokenPrices | undefined } {
+  const refuse = (message: string): never => command.error(`error: ${message}`, { exitCode: 2 });
+  if ((priceInput === undefined) !== (priceOutput === undefined))
+    refuse('expected both of --price-input and --price-output, or neither');
+  const prices =
+    priceInput === undefined || priceOutput === undefined
+      ? undefined
+      : { inputPerMillion: priceInput, outputPerMillion: priceOutput };
+  if (maxUsd !== undefined && prices === undefined)
+    refuse('--max-usd needs --price-input and --price-output: no prices are built in');
+  const caps = {
+    calls: maxCalls,
+    inputTokens: maxTokens,
+    usd: maxUsd,
+    wallMs: maxMinutes === undefined ? undefined : 60_000 * maxMinutes,
+  };
+  return { budget: Object.values(caps).some((cap) => cap !== undefined) ? caps : undefined, prices };
+}

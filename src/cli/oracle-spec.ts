@@ -1,0 +1,404 @@
+import { existsSync, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { env } from 'node:process';
+import { pathToFileURL } from 'node:url';
+import { Option, InvalidArgumentError as WrongOption } from 'commander';
+import type { Catalog } from '../catalog/catalog.js';
+import { InvalidArgumentError, InvalidDataError } from '../foundation/errors.js';
+import { closest } from '../foundation/options.js';
+import { MemoryStorage, type Storage } from '../foundation/storage.js';
+import { CachedOracle } from '../oracle/cached-oracle.js';
+import { DebiasedOracle, type DebiasMethod } from '../oracle/debiased-oracle.js';
+import type { LanguageModel } from '../oracle/language-model.js';
+import { LikelihoodOracle } from '../oracle/likelihood-oracle.js';
+import { LimitedOracle } from '../oracle/limited-oracle.js';
+import { LlmOracle } from '../oracle/llm-oracle.js';
+import type { Readout } from '../oracle/none-threshold.js';
+import type { PreferenceOracle } from '../oracle/preference-oracle.js';
+import { ReplayOracle } from '../oracle/replay-oracle.js';
+import { SimulatedOracle } from '../oracle/simulated-oracle.js';
+import { openQuestions } from '../train/distil.js';
+
+/** Oracles without a model: one that reads text, and controls that must teach nothing. */
+const SIMULATED = ['simulated', 'shuffled', 'random', 'none'] as const;
+
+/** What else a spec may begin with, and what follows. */
+const FORMS = {
+  'llama-cpp': 'llama-cpp:FILE[,lora=FILE]',
+  'openai-compatible': 'openai-compatible:URL#MODEL',
+  'ai-sdk': 'ai-sdk:MODULE#EXPORT',
+  recorded: 'recorded:FILE',
+} as const;
+
+/** A spec, read. */
+export type OracleSpec =
+  | { readonly kind: (typeof SIMULATED)[number] }
+  | { readonly kind: 'llama-cpp'; readonly file: string; readonly lora?: string }
+  | { readonly kind: 'openai-compatible'; readonly url: string; readonly model: string }
+  | { readonly kind: 'ai-sdk'; readonly module: string; readonly exported: string }
+  | { readonly kind: 'recorded'; readonly file: string };
+
+/** The environment variable that holds the key of a server. Never an option: command lines are seen by others and kept in records. */
+const API_KEY_VARIABLE = 'IALP_API_KEY';
+
+/**
+ * Reads what stands after `--oracle`.
+ *
+ * @throws {InvalidArgumentError} saying what is wrong with it and what it may be.
+ */
+export function parseOracleSpec(text: string): OracleSpec {
+  const simulated = SIMULATED.find((name) => name === text);
+  if (simulated !== undefined) return { kind: simulated };
+  const [, name = text, rest] = /^([\w-]*):(.*)$/s.exec(text) ?? [];
+  switch (name) {
+    case 'llama-cpp': {
+      const [, file, lora] = /^(.+?)(?:,lora=(.+))?$/s.exec(rest ?? '') ?? [];
+      if (file === undefined || file.endsWith(',lora=')) throw wrongForm(text, name);
+      return lora === undefined ? { kind: name, file } : { kind: name, file, lora };
+    }
+    case 'openai-compatible': {
+      const [, url, model] = /^([^#]+)#(.+)$/s.exec(rest ?? '') ?? [];
+      if (url === undefined || model === undefined) throw wrongForm(text, name);
+      checkUrl(url);
+      return { kind: name, url, model };
+    }
+    case 'ai-sdk': {
+      const [, module, exported] = /^([^#]+)#(.+)$/s.exec(rest ?? '') ?? [];
+      if (module === undefined || exported === undefined) throw wrongForm(text, name);
+      return { kind: name, module, exported };
+    }
+    case 'recorded':
+      if (rest === undefined || rest === '') throw wrongForm(text, name);
+      return { kind: name, file: rest };
+    default: {
+      const near = closest(name, [...SIMULATED, ...Object.keys(FORMS)]);
+      const hint = near === undefined ? '' : ` Did you mean ${near}?`;
+      const wanted = `${SIMULATED.join(', ')}, ${Object.values(FORMS).join(', ')}`;
+      throw new InvalidArgumentError(`There is no oracle '${name}'.${hint} Allowed are ${wanted}.`, {
+        argument: 'oracle',
+        wanted,
+        got: name,
+      });
+    }
+  }
+}
+
+function wrongForm(text: string, name: keyof typeof FORMS): InvalidArgumentError {
+  const wanted = FORMS[name];
+  return new InvalidArgumentError(`Expected ${wanted}, got '${text}'.`, { argument: 'oracle', wanted, got: text });
+}
+
+function checkUrl(text: string): void {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url !== undefined && (url.protocol === 'http:' || url.protocol === 'https:')) {
+    if (url.username === '' && url.password === '') return;
+    // Not repeated in the message: it is a secret.
+    throw new InvalidArgumentError(
+      `Expected a URL without user and password; put the key into the environment variable ${API_KEY_VARIABLE}.`,
+      { argument: 'oracle' },
+    );
+  }
+  throw new InvalidArgumentError(`Expected a URL such as http://localhost:11434/v1, got '${text}'.`, {
+    argument: 'oracle',
+    wanted: 'a URL that begins with http:// or https://',
+    got: text,
+  });
+}
+
+/** `--oracle`, with its forms. */
+export function oracleSpecOption(): Option {
+  const forms = Object.values(FORMS).join(', ');
+  return new Option(
+    '--oracle <spec>',
+    `who is asked: ${forms}; or simulated, which reads text, and the controls shuffled, random, none, which must teach nothing`,
+  ).argParser((text: string) => {
+    try {
+      parseOracleSpec(text);
+    } catch (error) {
+      throw new WrongOption(error instanceof Error ? error.message : String(error));
+    }
+    return text;
+  });
+}
+
+/** How an oracle is opened. */
+export interface OpenOracleOptions {
+  /** Whose items are asked about; borrowed. */
+  readonly catalog: Catalog;
+  /** How a model is read. @default 'label' */
+  readonly readout?: Readout | undefined;
+  /** Seed of orders and of the simulated noise. @default 0 */
+  readonly seed?: number | undefined;
+  /** Standard deviation of the simulated oracles' noise. @default 0.1 */
+  readonly noise?: number | undefined;
+  /** Where None begins: `noneBelow` of the likelihood read-out, `noneThreshold` of label. @default as those have it */
+  readonly noneThreshold?: number | undefined;
+  /** Whether the label read-out draws an order of candidates of its own. @default true, unless debiasing sees to it */
+  readonly shuffle?: boolean | undefined;
+  /** What is done about favourite labels and places; of label. @default 'shuffle' */
+  readonly debias?: DebiasMethod | undefined;
+  /** Orders that `cyclic` averages over, from 2. @default as many as candidates */
+  readonly permutations?: number | undefined;
+  /** Candidates of the questions to come: what `pride` is calibrated on. @default 10 */
+  readonly candidateCount?: number | undefined;
+  /** Questions a minute, at most. @default no limit */
+  readonly perMinute?: number | undefined;
+  /** Calls at the same time. @default what the back-end takes, else 4 */
+  readonly concurrency?: number | undefined;
+  /** Time for one call of a model, in ms. @default 60_000 */
+  readonly timeoutMs?: number | undefined;
+  /** Where the items' own likelihoods, and the calls behind debiased answers, are kept from run to run; borrowed. @default in memory only */
+  readonly storage?: Storage | undefined;
+  /** Told what was found out about a server. */
+  readonly say?: ((line: string) => void) | undefined;
+  /** Gives up. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** An open oracle. */
+export interface OpenedOracle {
+  /** Who answers. */
+  readonly oracle: PreferenceOracle;
+  /** The model behind, where there is one. */
+  readonly languageModel?: LanguageModel;
+  /** Closes both. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the oracle of a spec, with its read-out. Back-ends are loaded only when they are asked for; the key of a server comes from the
+ * environment variable `IALP_API_KEY`, never from a command line.
+ *
+ * @throws {InvalidArgumentError} for a wrong spec, or a model that cannot be read in that way.
+ * @throws {BackendError} when a package is missing: the message has the line that installs it.
+ * @throws {InvalidDataError} for a file that is missing or damaged.
+ * @throws {OracleError} when a server cannot be reached, or refuses.
+ */
+export async function openOracle(spec: string, options: OpenOracleOptions): Promise<OpenedOracle> {
+  const parsed = parseOracleSpec(spec);
+  const { catalog, seed = 0, noise = 0.1 } = options;
+  const base = { catalog, seed, noise };
+  switch (parsed.kind) {
+    case 'simulated':
+      return opened(new SimulatedOracle(base));
+    case 'shuffled':
+      return opened(new SimulatedOracle({ ...base, shuffledText: seed }));
+    case 'random':
+      return opened(new SimulatedOracle({ ...base, control: 'random' }));
+    case 'none':
+      return opened(new SimulatedOracle({ ...base, control: 'alwaysNone' }));
+    case 'recorded':
+      return opened(await ReplayOracle.open({ catalog, ...(await recordIn(parsed.file)) }));
+    default: {
+      const { languageModel, mode } = await openModel(parsed, options);
+      try {
+        return opened(await readBy(languageModel, mode, options), languageModel);
+      } catch (error) {
+        await languageModel.close?.();
+        throw error;
+      }
+    }
+  }
+}
+
+/** A model as it comes out of a spec, for those who ask it something else than preferences. */
+export interface OpenedModel {
+  /** The model; the caller closes it. */
+  readonly languageModel: LanguageModel;
+  /** How Table 1 is put to it. */
+  readonly mode: 'completion' | 'chat';
+}
+
+/**
+ * Opens the language model of a spec.
+ *
+ * @throws as {@link openOracle}; also for a spec without a model.
+ */
+export async function openLanguageModel(
+  spec: string,
+  options: Pick<OpenOracleOptions, 'concurrency' | 'timeoutMs' | 'say' | 'signal'>,
+): Promise<OpenedModel> {
+  const parsed = parseOracleSpec(spec);
+  if (parsed.kind === 'llama-cpp' || parsed.kind === 'openai-compatible' || parsed.kind === 'ai-sdk')
+    return openModel(parsed, options);
+  const wanted = [FORMS['llama-cpp'], FORMS['openai-compatible'], FORMS['ai-sdk']].join(', ');
+  throw new InvalidArgumentError(`Expected a language model, one of ${wanted}; got '${spec}', which is none.`, {
+    argument: 'oracle',
+    wanted,
+    got: spec,
+  });
+}
+
+type ModelSpec = Extract<OracleSpec, { readonly kind: 'llama-cpp' | 'openai-compatible' | 'ai-sdk' }>;
+
+async function openModel(
+  spec: ModelSpec,
+  { concurrency, timeoutMs, say, signal }: Pick<OpenOracleOptions, 'concurrency' | 'timeoutMs' | 'say' | 'signal'>,
+): Promise<OpenedModel> {
+  switch (spec.kind) {
+    case 'llama-cpp': {
+      for (const file of [spec.file, spec.lora]) if (file !== undefined) checkFile(file);
+      const { LlamaCppModel } = await import('../llama-cpp/llama-cpp-model.js');
+      const languageModel = await LlamaCppModel.load({
+        file: spec.file,
+        ...(spec.lora === undefined ? {} : { lora: spec.lora }),
+        ...(concurrency === undefined ? {} : { sequences: concurrency }),
+      });
+      return { languageModel, mode: 'completion' };
+    }
+    case 'openai-compatible': {
+      const { OpenAICompatibleModel } = await import('../openai-compatible/openai-compatible-model.js');
+      const languageModel = await OpenAICompatibleModel.connect({
+        url: spec.url,
+        model: spec.model,
+        // Looked up at each call, and kept nowhere.
+        ...(env[API_KEY_VARIABLE] ? { apiKey: () => env[API_KEY_VARIABLE] ?? '' } : {}),
+        ...(concurrency === undefined ? {} : { concurrency }),
+        ...(timeoutMs === undefined ? {} : { timeoutMs }),
+        ...(say === undefined ? {} : { onReport: say }),
+        ...(signal === undefined ? {} : { signal }),
+      });
+      return { languageModel, mode: languageModel.capabilities.template };
+    }
+    case 'ai-sdk': {
+      const { aiSdkModel } = await import('../ai-sdk/ai-sdk-model.js');
+      const model = (await importOwn(spec)) as Parameters<typeof aiSdkModel>[0]['model'];
+      return { languageModel: aiSdkModel({ model }), mode: 'chat' };
+    }
+  }
+}
+
+/** The read-out of a model; around it debiasing, and around that the limit. Budget and record come around all of it. */
+async function readBy(
+  languageModel: LanguageModel,
+  mode: 'completion' | 'chat',
+  options: OpenOracleOptions,
+): Promise<PreferenceOracle> {
+  const { debias = 'shuffle', perMinute } = options;
+  if (options.readout === 'likelihood' && debias !== 'shuffle') {
+    throw new InvalidArgumentError(`--debias ${debias} is for --readout label: likelihood shows no labels`, {
+      argument: 'debias',
+    });
+  }
+  const read = openReadout(languageModel, mode, options);
+  const oracle = debias === 'shuffle' ? read : await debiased(read, debias, options);
+  return perMinute === undefined ? oracle : new LimitedOracle({ oracle, intervalMs: 60_000, intervalCap: perMinute });
+}
+
+/** Questions that calibrate `pride`; each is asked in every order of its candidates. */
+const CALIBRATION_QUESTIONS = 40;
+
+async function debiased(
+  read: PreferenceOracle,
+  method: Exclude<DebiasMethod, 'shuffle'>,
+  options: OpenOracleOptions,
+): Promise<PreferenceOracle> {
+  const { catalog, seed = 0, noneThreshold, permutations, candidateCount = 10, storage, signal } = options;
+  // One answer is many calls: those that were paid before a kill are not paid again.
+  const cached =
+    storage === undefined ? read : await CachedOracle.open({ oracle: read, catalog, storage, key: 'calls.jsonl' });
+  const calibration =
+    method === 'pride'
+      ? await openQuestions({
+          ...{ catalog, candidateCount, stepsPerEpisode: 1, seed },
+          ...{ count: CALIBRATION_QUESTIONS, oracleId: 'calibration', storage: new MemoryStorage() },
+        })
+      : [];
+  return DebiasedOracle.create({
+    ...{ oracle: cached, catalog, method, seed },
+    ...(method === 'pride' ? { calibration } : {}),
+    ...(method === 'contextual' && read instanceof LlmOracle ? { contentFree: read } : {}),
+    ...(permutations === undefined || method !== 'cyclic' ? {} : { permutations }),
+    ...(noneThreshold === undefined ? {} : { noneThreshold }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+function openReadout(
+  languageModel: LanguageModel,
+  mode: 'completion' | 'chat',
+  options: OpenOracleOptions,
+): PreferenceOracle {
+  const { catalog, readout = 'label', debias = 'shuffle', seed = 0, noneThreshold, storage } = options;
+  const { concurrency, timeoutMs, shuffle = debias === 'shuffle' } = options;
+  const calls = {
+    ...(concurrency === undefined ? {} : { concurrency }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
+  if (readout === 'likelihood') {
+    if (languageModel.continuationScores === undefined) {
+      throw new InvalidArgumentError(
+        `--readout likelihood needs log-probabilities of a prompt, which ${languageModel.id} does not tell; read it by label, or serve the model with vLLM, SGLang or llama-cpp:FILE`,
+        { argument: 'readout' },
+      );
+    }
+    return new LikelihoodOracle({
+      ...{ catalog, languageModel, ...calls },
+      ...(noneThreshold === undefined ? {} : { noneBelow: noneThreshold }),
+      ...(storage === undefined ? {} : { storage }),
+    });
+  }
+  return new LlmOracle({
+    ...{ catalog, languageModel, mode, seed, shuffle, ...calls },
+    // Around debiased scores the threshold is that of the debiasing.
+    ...(noneThreshold === undefined || debias !== 'shuffle' ? {} : { noneThreshold }),
+  });
+}
+
+function opened(oracle: PreferenceOracle, languageModel?: LanguageModel): OpenedOracle {
+  const close = async (): Promise<void> => {
+    await oracle.close?.();
+    await languageModel?.close?.();
+  };
+  return languageModel === undefined ? { oracle, close } : { oracle, languageModel, close };
+}
+
+/** Name of the record in the folder that `ialp distil` makes. */
+export const ANSWERS_KEY = 'answers.jsonl';
+
+/**
+ * A record of answers, given as its file or as the folder that `ialp distil` made. A copy in memory: what is only read stays as it is,
+ * a torn last line included.
+ *
+ * @throws {InvalidDataError} when there is no such file.
+ */
+export async function recordIn(path: string): Promise<{ readonly storage: Storage; readonly key: string }> {
+  const file = existsSync(path) && statSync(path).isDirectory() ? join(path, ANSWERS_KEY) : path;
+  checkFile(file);
+  const storage = new MemoryStorage();
+  await storage.put(ANSWERS_KEY, await readFile(file));
+  return { storage, key: ANSWERS_KEY };
+}
+
+function checkFile(file: string): void {
+  if (existsSync(file) && statSync(file).isFile()) return;
+  throw new InvalidDataError('expected a file that can be read: there is none', { source: file });
+}
+
+/** What a module of the user's exports; a function is called for it. */
+async function importOwn({
+  module,
+  exported,
+}: {
+  readonly module: string;
+  readonly exported: string;
+}): Promise<unknown> {
+  const path = resolve(module);
+  const isFile = existsSync(path) && statSync(path).isFile();
+  if (!isFile) {
+    throw new InvalidDataError('expected a module that exports an AI SDK model: there is no such file', {
+      source: module,
+    });
+  }
+  const names = (await import(pathToFileURL(path).href)) as Record<string, unknown>;
+  const found = Object.hasOwn(names, exported) ? names[exported] : undefined;
+  const model: unknown = typeof found === 'function' ? await (found as () => unknown)() : found;
+  if (typeof model === 'object' && model !== null) return model;
+  const near = closest(exported, Object.keys(names));
+  const hint = near === undefined ? '' : ` Did you mean ${near}?`;
+  throw new InvalidArgumentError(
+    `Expected ${module} to export a model as '${exported}', or a function that gives one; it exports ${Object.keys(names).join(', ') || 'nothing'}.${hint}`,
+    { argument: 'oracle', got: exported },
+  );
+}
