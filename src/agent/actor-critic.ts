@@ -45,6 +45,8 @@ export class ActorCritic implements Policy {
   readonly catalog: Catalog;
   /** Item features, where the policy reads text. */
   readonly features: ItemFeatures | undefined;
+  /** The item prior as it was given, `[A]`; undefined without one. */
+  readonly prior: Float64Array | undefined;
   /** Settings as resolved from the options. */
   readonly settings: ActorCriticSettings;
   /** The model that the kernels run. */
@@ -66,6 +68,7 @@ export class ActorCritic implements Policy {
     const model = resolveModel(options);
     this.catalog = model.catalog;
     this.features = model.features;
+    this.prior = model.prior;
     this.settings = model.settings;
     this.spec = model.spec;
     this.store = restored?.store ?? initParameters(model.spec, new Rng(model.seed).fork('init'));
@@ -229,8 +232,15 @@ export class ActorCritic implements Policy {
   }
 
   #options(): ActorCriticOptions {
-    const { features, settings } = this;
-    return { catalog: this.catalog, encoder: this.encoder, ...settings, ...(features ? { features } : {}) };
+    const { catalog, encoder, features, settings, prior } = this;
+    const { historyFeatures } = settings;
+    return {
+      catalog,
+      encoder,
+      ...settings,
+      ...(features ? { features } : {}),
+      ...(historyFeatures && prior ? { historyFeatures: { ...historyFeatures, prior } } : {}),
+    };
   }
 }
 

@@ -3,7 +3,7 @@ import { Catalog } from '../catalog/catalog.js';
 import { ItemFeatures } from '../catalog/item-features.js';
 import { encoderSchema, type ModelSpec } from '../compute/model.js';
 import type { StateEncoder } from '../compute/state-encoder.js';
-import { historyFeatures } from '../encoder/history-features.js';
+import { historyFeatures, type PriorScale, priorScale } from '../encoder/history-features.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 
@@ -18,6 +18,25 @@ export interface HistoryFeatureOptions {
   readonly attributes?: readonly string[];
   /** Text cosine to the last, the recent and the nearest item; needs item text. @default true when `items` has text */
   readonly text?: boolean;
+  /**
+   * One number for every item, by item index: how popular it is held to be, say. It counts with an empty history too, and only by its
+   * z-score: ratings from `rateItems()`, `Math.log1p` of counts in logs, or a guess of your own. @default none
+   */
+  readonly prior?: ArrayLike<number>;
+  /** What makes the z-score of `prior`. @default its mean and standard deviation over the items */
+  readonly priorScale?: PriorScale | undefined;
+}
+
+/** Resolved {@link HistoryFeatureOptions}, without the prior's numbers. */
+export interface HistoryFeatureSettings {
+  /** See {@link HistoryFeatureOptions.repeats}. */
+  readonly repeats: number;
+  /** See {@link HistoryFeatureOptions.attributes}. */
+  readonly attributes: readonly string[];
+  /** See {@link HistoryFeatureOptions.text}. */
+  readonly text: boolean;
+  /** Scale of the item prior; absent without one. */
+  readonly priorScale?: PriorScale;
 }
 
 /** Options of {@link ActorCritic}. */
@@ -51,7 +70,7 @@ export interface ActorCriticSettings {
   /** See {@link ActorCriticOptions.items}. */
   readonly items: 'id' | 'text' | 'id+text';
   /** Resolved history features, or false. */
-  readonly historyFeatures: Required<HistoryFeatureOptions> | false;
+  readonly historyFeatures: HistoryFeatureSettings | false;
   /** See {@link ActorCriticOptions.algorithm}. */
   readonly algorithm: AlgorithmName;
   /** See {@link ActorCriticOptions.critic}. */
@@ -76,6 +95,13 @@ const optionsSchema = z.strictObject({
         repeats: z.int().min(0).max(50).optional(),
         attributes: z.array(z.string()).optional(),
         text: z.boolean().optional(),
+        prior: z
+          .custom<ArrayLike<number>>(
+            (value) => Array.isArray(value) || value instanceof Float32Array || value instanceof Float64Array,
+            'expected an array of numbers, one for each item',
+          )
+          .optional(),
+        priorScale: z.strictObject({ mean: z.number(), deviation: z.number().min(0) }).optional(),
       }),
     ])
     .optional(),
@@ -95,6 +121,8 @@ export interface AgentModel {
   readonly features: ItemFeatures | undefined;
   /** Settings without the objects. */
   readonly settings: ActorCriticSettings;
+  /** The item prior as it was given, `[A]`. */
+  readonly prior: Float64Array | undefined;
   /** What the kernels run. */
   readonly spec: ModelSpec;
   /** Seed of the initial weights. */
@@ -114,10 +142,18 @@ export function resolveModel(options: ActorCriticOptions): AgentModel {
   const items = checked.items ?? (isPaper ? 'id' : 'id+text');
   const asked = checked.historyFeatures ?? (isPaper ? false : {});
   const readsText = items !== 'id';
+  const given = asked === false ? {} : asked;
+  const prior = given.prior && Float64Array.from(given.prior);
+  if (given.priorScale && !prior) {
+    throw new InvalidArgumentError('ActorCritic: expected `historyFeatures.priorScale` with a `prior` only', {
+      argument: 'historyFeatures.priorScale',
+    });
+  }
   const planes = asked && {
     repeats: asked.repeats ?? 8,
     attributes: asked.attributes ?? [],
     text: asked.text ?? readsText,
+    ...(prior ? { priorScale: given.priorScale ?? priorScale(prior) } : {}),
   };
   if (checked.features && checked.features.itemCount !== catalog.size) {
     throw new InvalidArgumentError(
@@ -134,11 +170,20 @@ export function resolveModel(options: ActorCriticOptions): AgentModel {
     encoder,
     items,
     ...(readsText && features ? { itemFeatures: features.matrix, itemFeatureWidth: features.width } : {}),
-    ...(planes ? { historyFeatures: historyFeatures({ catalog, ...planes, ...(features ? { features } : {}) }) } : {}),
+    ...(planes
+      ? {
+          historyFeatures: historyFeatures({
+            catalog,
+            ...planes,
+            ...(prior ? { prior } : {}),
+            ...(features ? { features } : {}),
+          }),
+        }
+      : {}),
     critic,
     valueEncoder,
     valueHidden,
   };
   const settings = { items, historyFeatures: planes, algorithm, critic, valueEncoder, valueHidden, contextWidth };
-  return { catalog, features, settings, spec, seed: checked.seed };
+  return { catalog, features, settings, prior, spec, seed: checked.seed };
 }

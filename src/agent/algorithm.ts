@@ -2,6 +2,7 @@ import type { Cotangents, Kernels } from '../compute/kernels.js';
 import type { Mask } from '../compute/mask.js';
 import type { Adam } from '../compute/optimiser.js';
 import type { JsonValue } from '../foundation/json.js';
+import type { NamedArrays } from '../foundation/named-arrays.js';
 import type { Rng } from '../foundation/rng.js';
 import type { ActorCritic } from './actor-critic.js';
 import type { ReplayBuffer } from './replay-buffer.js';
@@ -61,6 +62,10 @@ export interface Algorithm {
   updatesDue?(steps: number, totalSteps: number): number;
   /** Learns from the buffer. */
   update(context: UpdateContext): UpdateReport;
+  /** What it knows beside its optimiser, for a checkpoint; absent where that is nothing. The arrays may be live views. */
+  state?(): NamedArrays;
+  /** Goes on from `state`. */
+  load?(arrays: NamedArrays, source: string): void;
   /** All settings, resolved: compared on resume, printed in reports. */
   toJSON(): JsonValue;
 }

@@ -35,7 +35,13 @@ const settingsSchema = z.strictObject({
   items: z.enum(['id', 'text', 'id+text']),
   historyFeatures: z.union([
     z.literal(false),
-    z.strictObject({ repeats: z.int(), attributes: z.array(z.string()), text: z.boolean() }),
+    z.strictObject({
+      repeats: z.int(),
+      attributes: z.array(z.string()),
+      text: z.boolean(),
+      // Absent where there is no item prior.
+      priorScale: z.strictObject({ mean: z.number(), deviation: z.number().min(0) }).optional(),
+    }),
   ]),
   algorithm: z.enum(['ppo', 'replay', 'paper']),
   critic: z.enum(['state', 'action']),
@@ -67,13 +73,15 @@ export interface SavedParts {
   readonly features: ItemFeatures | undefined;
   /** The agent's settings. */
   readonly settings: ActorCriticSettings;
+  /** The item prior, if any. */
+  readonly prior: Float64Array | undefined;
   /** All parameters. */
   readonly store: ParameterStore;
 }
 
 /** Writes an agent in one atomic put. */
 export async function savePolicy(storage: Storage, agent: SavedParts): Promise<void> {
-  const { encoder, features, settings, catalog } = agent;
+  const { encoder, features, settings, catalog, prior } = agent;
   const policy: z.input<typeof policySchema> = {
     settings: settings as z.input<typeof settingsSchema>,
     encoder: encoder.name,
@@ -89,6 +97,7 @@ export async function savePolicy(storage: Storage, agent: SavedParts): Promise<v
   const arrays: Record<string, NamedArray> = {};
   for (const [name, array] of Object.entries(agent.store.toNamedArrays())) arrays[`weights/${name}`] = array;
   for (const [name, array] of Object.entries(features?.toNamedArrays() ?? {})) arrays[`features/${name}`] = array;
+  if (prior) arrays.prior = { shape: [prior.length], data: prior };
   const metadata = { format: FORMAT, version: String(VERSION), policy: canonicalJson(policy as JsonValue) };
   await storage.put(KEY, encodeNamedArrays(arrays, { ...metadata, digest: await arrayDigest(arrays, metadata) }));
 }
@@ -148,7 +157,18 @@ export async function loadPolicy(
         .map(([name, array]) => [name.slice(prefix.length), array]),
     );
   const features = featuresFor(policy.features, part('features/'), policy.ids.length, { ...given, origin });
-  const options: ActorCriticOptions = { catalog, encoder, ...policy.settings, ...(features ? { features } : {}) };
+  const { historyFeatures } = policy.settings;
+  const prior =
+    historyFeatures !== false && historyFeatures.priorScale !== undefined
+      ? mapPrior(arrays.prior, historyFeatures.priorScale.mean, policy.ids.length, origin)
+      : undefined;
+  const options: ActorCriticOptions = {
+    catalog,
+    encoder,
+    ...policy.settings,
+    ...(features ? { features } : {}),
+    ...(historyFeatures && prior ? { historyFeatures: { ...historyFeatures, prior } } : {}),
+  };
   const store = initParameters(resolveModel(options).spec, new Rng(0));
   const weights = part('weights/');
   for (const name of store.names) {
@@ -242,6 +262,15 @@ function checkSameSpace(before: ItemFeatures, given: ItemFeatures, origin: Int32
     `ActorCritic.load: expected \`features\` to be made as those the policy learned with (${before.name}, width ${before.width}), got ${got}`,
     { argument: 'features', wanted: before.name, got: given.name },
   );
+}
+
+/** The prior by id; of a new item nothing is known: it has the mean, whose z-score is 0. */
+function mapPrior(saved: NamedArray | undefined, mean: number, itemCount: number, origin: Int32Array): Float64Array {
+  const { data } = saved ?? {};
+  if (!(data instanceof Float64Array) || data.length !== itemCount || !data.every(Number.isFinite)) {
+    throw new CheckpointError(`${KEY}: expected \`prior\` to be a finite Float64Array [${itemCount}]`, { source: KEY });
+  }
+  return Float64Array.from(origin, (old) => (old < 0 ? mean : (data[old] as number)));
 }
 
 /** Rows by id; a new item gets a zero id row beside its text, or the mean row where ids are all there is. */

@@ -33,6 +33,12 @@ export interface ReplayBufferOptions {
    */
   readonly candidateCount?: number;
   /**
+   * Whether transitions can be held out: `sample` then leaves those flagged so alone, and `all('heldOut')` gives them.
+   *
+   * @default false
+   */
+  readonly holdsOut?: boolean;
+  /**
    * Most history items kept for each lane, >= 2. Where the histories of `stepsPerLane` transitions need more, the oldest
    * transitions go first. Default: no limit of its own, which is what the histories need (about one item a step, and
    * the start history of each episode).
@@ -45,6 +51,7 @@ const optionsSchema = z.strictObject({
   stepsPerLane: z.int().min(1),
   contextWidth: z.int().min(0).default(0),
   candidateCount: z.int().min(0).default(0),
+  holdsOut: z.boolean().default(false),
   maxItemsPerLane: z.int().min(2).optional(),
 });
 
@@ -95,6 +102,8 @@ export class ReplayBuffer {
   readonly #choices: Int32Array;
   readonly #candidates: Int32Array;
   readonly #context: Float32Array;
+  /** Undefined where nothing can be held out. */
+  readonly #heldOut: Uint8Array | undefined;
 
   /**
    * @param options - See {@link ReplayBufferOptions}.
@@ -133,6 +142,7 @@ export class ReplayBuffer {
     this.#choices = new Int32Array(capacity);
     this.#candidates = new Int32Array(capacity * candidateCount);
     this.#context = new Float32Array(capacity * contextWidth);
+    this.#heldOut = checked.holdsOut ? new Uint8Array(capacity) : undefined;
   }
 
   /** Transitions that can be sampled. */
@@ -172,7 +182,13 @@ export class ReplayBuffer {
       candidateCount: this.candidateCount,
       maxItems: this.#maxItems,
     });
-    const { histories, nextHistories, actions, pretrainedLogProb, alpha = 1, choices, rows } = step;
+    const { histories, nextHistories, actions, pretrainedLogProb, alpha = 1, choices, rows, heldOut } = step;
+    if (heldOut !== undefined && (this.#heldOut === undefined || heldOut.length !== this.lanes)) {
+      throw new InvalidArgumentError(
+        `ReplayBuffer.add: expected \`heldOut\` with \`holdsOut\` only, one flag for each of the ${this.lanes} lanes, got ${heldOut.length}`,
+        { argument: 'heldOut', wanted: `${this.lanes} flags`, got: heldOut.length },
+      );
+    }
     const [C, K] = [this.contextWidth, this.candidateCount];
     const streams = this.#streams;
     const { heads } = streams;
@@ -203,6 +219,7 @@ export class ReplayBuffer {
       this.#pretrainedLogProb[at] = pretrainedLogProb?.[lane] ?? 0;
       this.#alpha[at] = alpha;
       this.#choices[at] = choices?.[lane] ?? -1;
+      if (this.#heldOut) this.#heldOut[at] = heldOut?.[lane] ? 1 : 0;
       for (let k = 0; k < K; k++) this.#candidates[at * K + k] = step.candidates?.[lane * K + k] as number;
       for (let c = 0; c < C; c++) this.#context[at * C + c] = histories.context?.[lane * C + c] as number;
       this.#counts[lane] = count + 1;
@@ -210,7 +227,7 @@ export class ReplayBuffer {
   }
 
   /**
-   * Draws transitions uniformly, with replacement, from all that are kept.
+   * Draws transitions uniformly, with replacement, from all that are kept and not held out.
    *
    * @param n - How many, >= 1.
    * @param rng - One number is drawn from it for each.
@@ -227,7 +244,16 @@ export class ReplayBuffer {
     }
     const rows = new Int32Array(n);
     const [counts, firsts] = [this.#counts, this.#firsts];
-    for (let i = 0; i < n; i++) {
+    if (this.#heldOut) {
+      const kept = this.#rowsOf('learned');
+      if (kept.length === 0) {
+        throw new InvalidArgumentError('ReplayBuffer.sample: expected transitions that are not held out, got none', {
+          argument: 'heldOut',
+        });
+      }
+      for (let i = 0; i < n; i++) rows[i] = kept[rng.integer(kept.length)] as number;
+    }
+    for (let i = 0; i < n && !this.#heldOut; i++) {
       let offset = rng.integer(size);
       for (let lane = 0; ; lane++) {
         const first = firsts[lane] as number;
@@ -243,6 +269,22 @@ export class ReplayBuffer {
       ...this.#gather(rows),
       nextHistories: this.#gatherHistories(rows, this.#nextStarts, this.#nextLengths),
     };
+  }
+
+  /**
+   * All transitions that are held out, or all others, by lane, oldest first; in batches.
+   *
+   * @param part - `'learned'`: those that `sample` draws from.
+   * @param batchSize - transitions of a batch at most, >= 1.
+   */
+  all(part: 'learned' | 'heldOut', batchSize: number): TransitionColumns[] {
+    checkNumber('ReplayBuffer.all', 'batchSize', batchSize, { low: 1, integer: true });
+    const rows = this.#rowsOf(part);
+    const batches: TransitionColumns[] = [];
+    for (let first = 0; first < rows.length; first += batchSize) {
+      batches.push(this.#gather(rows.slice(first, first + batchSize)));
+    }
+    return batches;
   }
 
   /**
@@ -332,8 +374,22 @@ export class ReplayBuffer {
       choices: { shape: [N, S], data: this.#choices },
     };
     if (this.candidateCount > 0) columns.candidates = { shape: [N, S, this.candidateCount], data: this.#candidates };
+    if (this.#heldOut) columns.heldOut = { shape: [N, S], data: this.#heldOut };
     if (this.contextWidth > 0) columns.context = { shape: [N, S, this.contextWidth], data: this.#context };
     return columns;
+  }
+
+  /** Where the arrays keep the transitions that are held out, or those that are not. */
+  #rowsOf(part: 'learned' | 'heldOut'): Int32Array {
+    const wanted = part === 'heldOut' ? 1 : 0;
+    const rows: number[] = [];
+    for (let lane = 0; lane < this.lanes; lane++) {
+      for (let step = this.#firstOf(lane); step < (this.#counts[lane] as number); step++) {
+        const at = this.#index(lane, step);
+        if ((this.#heldOut?.[at] ?? 0) === wanted) rows.push(at);
+      }
+    }
+    return Int32Array.from(rows);
   }
 
   /** @returns how many transitions of the lane are kept. */

@@ -51,6 +51,12 @@ export interface TransitionStep {
    * @default 1 everywhere
    */
   readonly rows?: Uint8Array;
+  /**
+   * `[N]`, 1 where the transition is kept from learning, to judge what was learned; only in a buffer with `holdsOut`.
+   *
+   * @default 0 everywhere
+   */
+  readonly heldOut?: Uint8Array;
 }
 
 /** Columns of some transitions, row by row. The arrays belong to the caller. */

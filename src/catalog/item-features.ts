@@ -68,6 +68,18 @@ export interface SavedFeatures {
   readonly arrays: NamedArrays;
 }
 
+/** The exact TF-IDF of items as sparse rows of unit norm (empty for an item without words): what a truncated SVD blurs. */
+export interface ItemTerms {
+  /** Where each item's entries start, `[A + 1]`, ascending from 0. */
+  readonly offsets: Int32Array;
+  /** Term numbers of all items end to end, ascending within an item. */
+  readonly terms: Int32Array;
+  /** Their weights. */
+  readonly weights: Float32Array;
+  /** Number of terms, V. */
+  readonly termCount: number;
+}
+
 /** One feature row for each item of a catalogue, of unit norm (or zero, for an item that nothing is known of), so that dot products are cosines. */
 export class ItemFeatures {
   /** How the rows were made: `'tfidf'`, or the name given. */
@@ -78,13 +90,25 @@ export class ItemFeatures {
   readonly itemCount: number;
   /** `[A, F]` row-major, rows of unit l2 norm or zero. Not to be written to. */
   readonly matrix: Float32Array;
+  /**
+   * The rows before the SVD, for a `tfidf` that was reduced; undefined where `matrix` is exact or nothing else is known. History features
+   * compare texts by these: among thousands of items the SVD's error is as large as what tells the nearest ones apart.
+   */
+  readonly terms: ItemTerms | undefined;
   readonly #projection: TextProjection | undefined;
 
-  private constructor(name: string, width: number, matrix: Float32Array, projection?: TextProjection) {
+  private constructor(
+    name: string,
+    width: number,
+    matrix: Float32Array,
+    projection?: TextProjection,
+    terms?: ItemTerms | undefined,
+  ) {
     this.name = name;
     this.width = width;
     this.itemCount = matrix.length / width;
     this.matrix = matrix;
+    this.terms = terms;
     this.#projection = projection;
   }
 
@@ -128,7 +152,9 @@ export class ItemFeatures {
       const reduced = truncatedSvd(index, width, new Rng(seed).fork('tfidf'));
       const components = rightFactor(index, reduced, width);
       const projection = new TextProjection({ attributes, vocabulary, idf, width, components });
-      return new ItemFeatures('tfidf', width, normalised(reduced, width), projection);
+      const { offsets, terms, weights } = index;
+      const exact = { offsets, terms, weights: Float32Array.from(weights), termCount: V };
+      return new ItemFeatures('tfidf', width, normalised(reduced, width), projection, exact);
     }
     const matrix = new Float32Array(index.size * V);
     for (let i = 0; i < index.size; i++) {
@@ -218,11 +244,12 @@ export class ItemFeatures {
 
   /**
    * What a file must hold beside `name`, `vocabulary` and `attributes`: `matrix` `[A, F]`; for a `tfidf` also `idf` `[V]` and,
-   * where it was reduced, `components` `[V, F]`, which project the text of an item that was not there into the same space.
+   * where it was reduced, `components` `[V, F]`, which project the text of an item that was not there into the same space, and the sparse
+   * rows before that as `termOffsets` `[A + 1]`, `termNumbers` and `termWeights`.
    */
   toNamedArrays(): NamedArrays {
     const matrix: NamedArray = { shape: [this.itemCount, this.width], data: this.matrix };
-    return { matrix, ...this.#projection?.toNamedArrays() };
+    return { matrix, ...this.#projection?.toNamedArrays(), ...(this.terms ? termArrays(this.terms) : {}) };
   }
 
   /**
@@ -259,7 +286,10 @@ export class ItemFeatures {
     }
     const projection =
       vocabulary && attributes ? TextProjection.restore({ attributes, vocabulary, width, arrays }, fail) : undefined;
-    return new ItemFeatures(name, width, data, projection);
+    const terms = projection
+      ? restoredTerms(arrays, shape[0] as number, projection.vocabulary.length, fail)
+      : undefined;
+    return new ItemFeatures(name, width, data, projection, terms);
   }
 
   /**
@@ -294,7 +324,8 @@ export class ItemFeatures {
     for (const [item, old] of origin.entries()) {
       if (old >= 0) out.set(matrix.subarray(old * width, (old + 1) * width), item * width);
     }
-    return new ItemFeatures(this.name, width, out, projection);
+    const terms = this.terms && projection && transformedTerms(this.terms, projection, catalog, origin);
+    return new ItemFeatures(this.name, width, out, projection, terms);
   }
 
   /**
@@ -319,6 +350,79 @@ export class ItemFeatures {
     for (let f = 0; f < a.length; f++) sum += (a[f] as number) * (b[f] as number);
     return Math.min(1, Math.max(-1, sum));
   }
+}
+
+function termArrays({ offsets, terms, weights }: ItemTerms): NamedArrays {
+  return {
+    termOffsets: { shape: [offsets.length], data: offsets },
+    termNumbers: { shape: [terms.length], data: terms },
+    termWeights: { shape: [weights.length], data: weights },
+  };
+}
+
+/** Sparse rows as they were saved; undefined where the file is of a time before they were. */
+function restoredTerms(
+  arrays: NamedArrays,
+  itemCount: number,
+  termCount: number,
+  fail: (message: string) => CheckpointError,
+): ItemTerms | undefined {
+  if (arrays.termOffsets === undefined) return undefined;
+  const { termOffsets, termNumbers, termWeights } = arrays;
+  const [offsets, terms, weights] = [termOffsets.data, termNumbers?.data, termWeights?.data];
+  const isFlat = [termOffsets, termNumbers, termWeights].every(
+    (array) => array?.shape?.length === 1 && array.shape[0] === array.data?.length,
+  );
+  const isRight =
+    isFlat &&
+    offsets instanceof Int32Array &&
+    terms instanceof Int32Array &&
+    weights instanceof Float32Array &&
+    offsets.length === itemCount + 1 &&
+    offsets[0] === 0 &&
+    offsets[itemCount] === terms.length &&
+    weights.length === terms.length &&
+    offsets.every((start, item) => item === 0 || start >= (offsets[item - 1] as number)) &&
+    terms.every((term) => term >= 0 && term < termCount) &&
+    weights.every(Number.isFinite);
+  if (!isRight) {
+    throw fail(
+      `expected \`termOffsets\` [${itemCount + 1}] to cover \`termNumbers\` below ${termCount} and finite \`termWeights\``,
+    );
+  }
+  for (let item = 0; item < itemCount; item++) {
+    for (let at = (offsets[item] as number) + 1; at < (offsets[item + 1] as number); at++) {
+      if ((terms[at] as number) > (terms[at - 1] as number)) continue;
+      throw fail(`expected the \`termNumbers\` of item ${item} in ascending order`);
+    }
+  }
+  return { offsets, terms, weights, termCount };
+}
+
+/** The sparse rows of another catalogue: kept items keep theirs, new ones are made of their text. */
+function transformedTerms(
+  before: ItemTerms,
+  projection: TextProjection,
+  catalog: Catalog,
+  origin: Int32Array,
+): ItemTerms {
+  const added = [...origin.keys()].filter((item) => origin[item] === -1);
+  const made = new Map(projection.sparseRows(catalog, added).map((row, n) => [added[n] as number, row]));
+  const rows = Array.from(origin, (old, item) => {
+    const row = made.get(item);
+    if (row) return row;
+    const [start, end] = [before.offsets[old], before.offsets[old + 1]];
+    return { terms: before.terms.subarray(start, end), weights: before.weights.subarray(start, end) };
+  });
+  const offsets = new Int32Array(rows.length + 1);
+  for (const [item, { terms }] of rows.entries()) offsets[item + 1] = (offsets[item] as number) + terms.length;
+  const total = offsets[rows.length] as number;
+  const all = { terms: new Int32Array(total), weights: new Float32Array(total) };
+  for (const [item, { terms, weights }] of rows.entries()) {
+    all.terms.set(terms, offsets[item]);
+    all.weights.set(weights, offsets[item]);
+  }
+  return { offsets, ...all, termCount: before.termCount };
 }
 
 /**

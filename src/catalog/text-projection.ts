@@ -75,6 +75,21 @@ export class TextProjection {
     return this.#components ? { idf, components: { shape: [V, this.#width], data: this.#components } } : { idf };
   }
 
+  /** The sparse rows of some items, of unit norm: terms ascending; words that the vocabulary lacks count nothing. */
+  sparseRows(catalog: Catalog, items: readonly number[]): { terms: Int32Array; weights: Float32Array }[] {
+    return itemTokens(catalog, this.attributes, items).map((tokens) => {
+      const counts = new Map<number, number>();
+      for (const token of tokens) {
+        const term = this.#numbers.get(token);
+        if (term !== undefined) counts.set(term, (counts.get(term) ?? 0) + 1);
+      }
+      const terms = Int32Array.from(counts.keys()).sort();
+      const weights = Array.from(terms, (term) => (counts.get(term) as number) * (this.#idf[term] as number));
+      const norm = Math.hypot(...weights);
+      return { terms, weights: Float32Array.from(weights, (weight) => weight / norm) };
+    });
+  }
+
   /**
    * Writes the rows of some items; not normalised.
    *

@@ -10,6 +10,7 @@ import type { EvaluationList, Negatives } from '../oracle/next-item-lists.js';
 import type { OracleEvaluation } from '../oracle/oracle-evaluation.js';
 import { judgeOracle } from '../oracle/oracle-verdict.js';
 import type { PreferenceOracle, PreferenceQuery } from '../oracle/preference-oracle.js';
+import { openRecord, recordedSpending } from '../oracle/recorded-spending.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
 import { type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import {
@@ -91,7 +92,7 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
   const out = options.out as string;
   const storage = fileStorage(out);
   const lists = new Map(kinds.map((negatives) => [negatives, listsOf(logs, negatives, options, session)]));
-  const { noise, concurrency, timeout, debias } = options;
+  const { noise, concurrency, timeout, modelThreads, debias } = options;
   // Where a method decides on None itself, the threshold is its own.
   const decides = debias !== 'none' && debias !== 'shuffle';
   const noneThreshold = decides ? undefined : options.noneThreshold;
@@ -99,6 +100,7 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
     ...{ catalog, readout, seed, noise, noneThreshold, concurrency, storage, signal: session.signal },
     shuffle: false,
     timeoutMs: timeout === undefined ? undefined : 1000 * timeout,
+    modelThreads,
     say: (line: string) => session.say(line),
   });
   const debiased = (asked: PreferenceOracle, method: DebiasMethod): Promise<PreferenceOracle> =>
@@ -110,13 +112,16 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
     });
   let recorder: RecordingOracle | undefined;
   try {
-    const caps = { ...(budget === undefined ? {} : { caps: budget }), ...(prices === undefined ? {} : { prices }) };
-    const capped =
-      caps.caps === undefined
-        ? oracle
-        : new BudgetedOracle({ oracle, ...caps, caps: caps.caps, onWarning: session.warn });
     // Several oracles may be examined into one folder; each has its own record, and is never asked anything twice.
     const key = `answers-${(await sha256Hex(oracle.id)).slice(0, 12)}.jsonl`;
+    const capped =
+      budget === undefined
+        ? oracle
+        : new BudgetedOracle({
+            ...{ oracle, caps: budget, onWarning: session.warn },
+            spent: recordedSpending(await openRecord(storage, key, catalog, oracle.id), prices),
+            ...(prices === undefined ? {} : { prices }),
+          });
     recorder = await RecordingOracle.open({ oracle: capped, catalog, storage, key });
     session.keepStateIn(out);
     const examined = debias === 'none' ? recorder : await debiased(recorder, debias);

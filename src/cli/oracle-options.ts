@@ -17,6 +17,8 @@ export interface ModelOptions {
   readonly concurrency?: number;
   /** Seconds for one call. */
   readonly timeout?: number;
+  /** Threads of a model in this process. */
+  readonly modelThreads?: number;
 }
 
 /** Adds the options that every command has that asks an oracle. */
@@ -30,7 +32,8 @@ export function withModelOptions(command: Command): Command {
     .option('--none-threshold <x>', 'where None begins, as `ialp oracle eval` finds it for the read-out', signedReal)
     .option('--noise <x>', 'standard deviation of the simulated oracle’s noise', real(0, 1000), 0.1)
     .option('--concurrency <n>', 'calls of a model at the same time (default: what it takes, else 4)', integer(1, 64))
-    .option('--timeout <seconds>', 'for one call of a model', real(0.001, 3600), 60);
+    .option('--timeout <seconds>', 'for one call of a model', real(0.001, 3600), 60)
+    .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512));
 }
 
 function signedReal(text: string): number {
@@ -73,9 +76,10 @@ export function askingOptionsOf({
   noise,
   concurrency,
   timeout,
+  modelThreads,
 }: ModelOptions & DebiasOptions): Omit<OpenOracleOptions, 'catalog'> {
   const timeoutMs = timeout === undefined ? undefined : 1000 * timeout;
-  return { readout, debias, permutations, perMinute, noneThreshold, noise, concurrency, timeoutMs };
+  return { readout, debias, permutations, perMinute, noneThreshold, noise, concurrency, timeoutMs, modelThreads };
 }
 
 /** Options that cap what a job may cost. */

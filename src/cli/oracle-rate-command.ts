@@ -17,6 +17,7 @@ interface RateCommandOptions extends CommonOptions, WorldOptions, BudgetOptions 
   readonly users?: string;
   readonly attributes?: string[];
   readonly concurrency?: number;
+  readonly modelThreads?: number;
 }
 
 /** Items that are shown at either end. */
@@ -39,7 +40,8 @@ export function addOracleRate(parent: Command, open: OpenSession): void {
     )
     .option('--users <text>', 'who the users are, in a few words')
     .option('--attributes <names>', "columns that make an item's text, separated by commas", names)
-    .option('--concurrency <n>', 'calls of the model at the same time', integer(1, 64));
+    .option('--concurrency <n>', 'calls of the model at the same time', integer(1, 64))
+    .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512));
   withBudgetOptions(command).action((options: RateCommandOptions) => run(command, options, open));
 }
 
@@ -50,7 +52,7 @@ async function run(command: Command, options: RateCommandOptions, open: OpenSess
   const logs = await openWorldLogs(command, options.world, options);
   const { catalog, counts } = logs;
   const { languageModel, mode } = await openLanguageModel(options.oracle, {
-    ...{ concurrency, signal: session.signal },
+    ...{ concurrency, modelThreads: options.modelThreads, signal: session.signal },
     say: (line) => session.say(line),
   });
   try {

@@ -148,6 +148,8 @@ export interface OpenOracleOptions {
   readonly concurrency?: number | undefined;
   /** Time for one call of a model, in ms. @default 60_000 */
   readonly timeoutMs?: number | undefined;
+  /** Threads of a model in this process. @default the idle cores */
+  readonly modelThreads?: number | undefined;
   /** Where the items' own likelihoods, and the calls behind debiased answers, are kept from run to run; borrowed. @default in memory only */
   readonly storage?: Storage | undefined;
   /** Told what was found out about a server. */
@@ -217,7 +219,7 @@ export interface OpenedModel {
  */
 export async function openLanguageModel(
   spec: string,
-  options: Pick<OpenOracleOptions, 'concurrency' | 'timeoutMs' | 'say' | 'signal'>,
+  options: Pick<OpenOracleOptions, 'concurrency' | 'timeoutMs' | 'modelThreads' | 'say' | 'signal'>,
 ): Promise<OpenedModel> {
   const parsed = parseOracleSpec(spec);
   if (parsed.kind === 'llama-cpp' || parsed.kind === 'openai-compatible' || parsed.kind === 'ai-sdk')
@@ -234,7 +236,13 @@ type ModelSpec = Extract<OracleSpec, { readonly kind: 'llama-cpp' | 'openai-comp
 
 async function openModel(
   spec: ModelSpec,
-  { concurrency, timeoutMs, say, signal }: Pick<OpenOracleOptions, 'concurrency' | 'timeoutMs' | 'say' | 'signal'>,
+  {
+    concurrency,
+    timeoutMs,
+    modelThreads,
+    say,
+    signal,
+  }: Pick<OpenOracleOptions, 'concurrency' | 'timeoutMs' | 'modelThreads' | 'say' | 'signal'>,
 ): Promise<OpenedModel> {
   switch (spec.kind) {
     case 'llama-cpp': {
@@ -244,6 +252,7 @@ async function openModel(
         file: spec.file,
         ...(spec.lora === undefined ? {} : { lora: spec.lora }),
         ...(concurrency === undefined ? {} : { sequences: concurrency }),
+        ...(modelThreads === undefined ? {} : { threads: modelThreads }),
       });
       return { languageModel, mode: 'completion' };
     }

@@ -1,22 +1,39 @@
 import { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.js';
 import type { ItemFeatures } from '../catalog/item-features.js';
-import type { HistoryFeatureForm, HistoryFeatures } from '../compute/history-features.js';
+import type { DenseText, HistoryFeatureForm, HistoryFeatures, SparseText } from '../compute/history-features.js';
+import { SparseCosines } from '../compute/sparse-cosines.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 
 /** Options of {@link historyFeatures}. */
 export interface HistoryFeatureOptions {
   /** The items; borrowed, read at construction only. */
   readonly catalog: Pick<Catalog, 'size' | 'attributes' | 'attributeCodes'>;
-  /** Text features of the items, rows of unit norm or zero; needed when `text` is true. */
-  readonly features?: Pick<ItemFeatures, 'matrix' | 'width'>;
+  /** Text features of the items, rows of unit norm or zero; needed when `text` is true. Where they have exact `terms`, those are compared. */
+  readonly features?: Pick<ItemFeatures, 'matrix' | 'width'> & Partial<Pick<ItemFeatures, 'terms'>>;
   /** Number of planes "was shown j steps ago", j = 1..repeats; 0 for none. @default 8 */
   readonly repeats?: number;
   /** Attributes of the catalogue that make two planes each: same as the last item's, and its share among recent items. @default none */
   readonly attributes?: readonly string[];
   /** Three planes of text cosine: to the last item, recency-weighted, and the best match. @default true when features are given */
   readonly text?: boolean;
+  /**
+   * One plane with a number for every item, `[A]` by item index, the same for every history, the empty one too: how popular an item is
+   * held to be, say (`rateItems()`, counts from logs, a guess of your own). Used as its z-score; only its order and shape matter.
+   * @default none
+   */
+  readonly prior?: ArrayLike<number>;
+  /** What makes the z-score of `prior`; a policy that was trained keeps its own. @default {@link priorScale} of `prior` */
+  readonly priorScale?: PriorScale;
+}
+
+/** Mean and standard deviation of a prior. */
+export interface PriorScale {
+  /** Mean over the items. */
+  readonly mean: number;
+  /** Standard deviation over the items, >= 0; with 0 every z-score is 0. */
+  readonly deviation: number;
 }
 
 const historyFeatureOptions = z.strictObject({
@@ -31,6 +48,13 @@ const historyFeatureOptions = z.strictObject({
   repeats: z.int().min(0).max(64).default(8),
   attributes: z.array(z.string()).readonly().default([]),
   text: z.boolean().optional(),
+  prior: z
+    .custom<ArrayLike<number>>(
+      (value) => Array.isArray(value) || value instanceof Float32Array || value instanceof Float64Array,
+      { error: 'expected an array of numbers, one for each item' },
+    )
+    .optional(),
+  priorScale: z.strictObject({ mean: z.number(), deviation: z.number().min(0) }).optional(),
 });
 
 /** Weight of an item relative to the next newer one in the recency-weighted planes. */
@@ -47,16 +71,17 @@ const RECENT = 32;
  * - for each attribute: `<name>:last`, 1 where the item's value equals the last item's; `<name>:recent`, the sum of
  *   0.8^age over the last 32 items of equal value, divided by that over all of them (items without the attribute equal none);
  * - with text: `text:last`, cosine to the last item; `text:recent`, the mean cosine weighted by 0.8^age over the last
- *   32; `text:max`, the largest cosine to one of the last 32.
+ *   32; `text:max`, the largest cosine to one of the last 32;
+ * - with a prior: `prior`, its z-score over the items.
  *
- * An empty history gives 0 everywhere.
+ * An empty history gives 0 everywhere but in `prior`.
  *
  * @param options - see {@link HistoryFeatureOptions}.
  * @throws {InvalidArgumentError} for an unknown attribute, text without features, features of another size than the
- * catalogue's, or no plane at all.
+ * catalogue's, a prior that has not a finite number for each item, or no plane at all.
  */
 export function historyFeatures(options: HistoryFeatureOptions): HistoryFeatures {
-  const { catalog, features, repeats, attributes, text } = checkOptions(
+  const { catalog, features, repeats, attributes, text, prior, ...rest } = checkOptions(
     historyFeatureOptions,
     options,
     'historyFeatures',
@@ -79,24 +104,31 @@ export function historyFeatures(options: HistoryFeatureOptions): HistoryFeatures
     ...Array.from({ length: repeats }, (_, j) => `repeat${j + 1}`),
     ...attributes.flatMap((name) => [`${name}:last`, `${name}:recent`]),
     ...(hasText ? ['text:last', 'text:recent', 'text:max'] : []),
+    ...(prior ? ['prior'] : []),
   ];
   if (names.length === 0) {
     throw new InvalidArgumentError(
-      'historyFeatures: expected at least one plane: give `repeats`, `attributes` or `features`',
+      'historyFeatures: expected at least one plane: give `repeats`, `attributes`, `features` or `prior`',
       {
         argument: 'repeats',
       },
     );
   }
   const codes = attributes.map((name) => catalog.attributeCodes(name));
-  const textPlanes =
-    hasText && features !== undefined ? new TextPlanes(features.matrix, features.width, catalog.size) : undefined;
   const itemCount = catalog.size;
+  const priorValues = prior && checkedPrior(prior, itemCount);
+  const standardised = priorValues && zScores(priorValues, rest.priorScale ?? priorScale(priorValues));
+  const textForm = hasText && features ? textOf(features) : undefined;
+  const textPlanes = textForm && new TextPlanes(cosinesOf(textForm, itemCount), itemCount);
   const made: HistoryFeatures = {
     names,
     planes(batch) {
       const planeSize = batch.size * itemCount;
       const values = new Float32Array(names.length * planeSize);
+      if (standardised) {
+        const first = (names.length - 1) * planeSize;
+        for (let row = 0; row < batch.size; row++) values.set(standardised, first + row * itemCount);
+      }
       for (let row = 0; row < batch.size; row++) {
         const end = row * batch.length + (batch.lengths[row] as number);
         const start = row * batch.length;
@@ -121,7 +153,8 @@ export function historyFeatures(options: HistoryFeatureOptions): HistoryFeatures
   const form: HistoryFeatureForm = {
     repeats,
     attributes: codes,
-    ...(hasText && features !== undefined ? { text: { matrix: features.matrix, width: features.width } } : {}),
+    ...(textForm ? { text: textForm } : {}),
+    ...(standardised ? { prior: standardised } : {}),
     decay: RECENCY,
     recent: RECENT,
   };
@@ -158,6 +191,58 @@ function fillAttribute(codes: Int32Array, recent: Int32Array, last: Float32Array
   }
 }
 
+/**
+ * Mean and standard deviation of a prior over its items; a deviation that is rounding alone counts as 0.
+ *
+ * @param prior - finite numbers, at least one.
+ */
+export function priorScale(prior: ArrayLike<number>): PriorScale {
+  const values = Array.from(prior);
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
+  return { mean, deviation: deviation <= 1e-12 * Math.max(1, Math.abs(mean)) ? 0 : deviation };
+}
+
+function checkedPrior(prior: ArrayLike<number>, itemCount: number): ArrayLike<number> {
+  const values: readonly unknown[] = Array.from(prior);
+  const bad = values.findIndex((value) => typeof value !== 'number' || !Number.isFinite(value));
+  if (values.length === itemCount && bad < 0) return prior;
+  const got = bad < 0 ? `${values.length} numbers` : `${describeValue(values[bad])} for item ${bad}`;
+  throw new InvalidArgumentError(
+    `historyFeatures: expected \`prior\` to hold a finite number for each of the ${itemCount} items, by item index, got ${got}`,
+    { argument: 'prior', wanted: `${itemCount} finite numbers`, got: bad < 0 ? values.length : values[bad] },
+  );
+}
+
+function zScores(prior: ArrayLike<number>, { mean, deviation }: PriorScale): Float32Array {
+  return Float32Array.from(prior, (value) => (deviation === 0 ? 0 : (value - mean) / deviation));
+}
+
+function textOf(features: NonNullable<HistoryFeatureOptions['features']>): DenseText | SparseText {
+  const { matrix, width, terms } = features;
+  return terms ? { rows: terms } : { matrix, width };
+}
+
+/** Writes the cosines of one item to all. */
+type FillCosines = (item: number, into: Float32Array) => void;
+
+function cosinesOf(text: DenseText | SparseText, itemCount: number): FillCosines {
+  if ('rows' in text) {
+    const sparse = new SparseCosines(text.rows);
+    return (item, into) => sparse.fill(item, into);
+  }
+  const { matrix, width } = text;
+  return (item, into) => {
+    const own = matrix.subarray(item * width, (item + 1) * width);
+    for (let other = 0; other < itemCount; other++) {
+      const from = other * width;
+      let sum = 0;
+      for (let i = 0; i < width; i++) sum += (own[i] as number) * (matrix[from + i] as number);
+      into[other] = sum;
+    }
+  };
+}
+
 /** Most catalogues of some thousands of items fit; beyond this, cosines are not kept. */
 const KEPT_BYTES = 64 * 2 ** 20;
 
@@ -170,8 +255,7 @@ class TextPlanes {
   readonly #capacity: number;
 
   constructor(
-    private readonly matrix: Float32Array,
-    private readonly width: number,
+    private readonly fillCosines: FillCosines,
     private readonly itemCount: number,
   ) {
     this.#capacity = Math.max(1, Math.floor(KEPT_BYTES / (4 * itemCount)));
@@ -200,15 +284,8 @@ class TextPlanes {
   #cosines(item: number): Float32Array {
     const known = this.#rows.get(item);
     if (known !== undefined) return known;
-    const { matrix, width, itemCount } = this;
-    const cosines = new Float32Array(itemCount);
-    const own = matrix.subarray(item * width, (item + 1) * width);
-    for (let other = 0; other < itemCount; other++) {
-      const from = other * width;
-      let sum = 0;
-      for (let i = 0; i < width; i++) sum += (own[i] as number) * (matrix[from + i] as number);
-      cosines[other] = sum;
-    }
+    const cosines = new Float32Array(this.itemCount);
+    this.fillCosines(item, cosines);
     if (this.#rows.size >= this.#capacity) {
       for (const oldest of this.#rows.keys()) {
         this.#rows.delete(oldest);

@@ -44,7 +44,7 @@ export interface LlamaCppModelOptions {
   readonly contextSize?: number;
   /**
    * Threads of the CPU, 1 to 512. Never more than there are idle cores: the threads wait for each other several hundred times an
-   * evaluation, so that one which has to share its core can make it 100 times slower. 1 is right on a busy machine. @default one a core
+   * evaluation, so that one which has to share its core can make it 100 times slower. @default the cores that were idle in the last minute, at least 1
    */
   readonly threads?: number;
   /** `'auto'` uses a GPU where there is one and its binary is installed. @default false; `'auto'` on Apple silicon, whose only binary it is */

@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import os from 'node:os';
 import { basename } from 'node:path';
 import type { Llama, LlamaContext, LlamaGrammar, LlamaGrammarEvaluationState, LlamaModel } from 'node-llama-cpp';
 import { BackendError, IalpError, InvalidDataError } from '../foundation/errors.js';
@@ -147,6 +148,12 @@ function binaryName(): string {
   return `${platform === 'win32' ? 'win' : platform}-${arch === 'arm' ? 'armv7l' : arch}`;
 }
 
+/** Cores that nobody else was using in the last minute, at least 1: threads that have to share a core wait for each other all the time. */
+function idleCores(): number {
+  const [load = 0] = os.loadavg();
+  return Math.max(1, Math.round(os.availableParallelism() - load));
+}
+
 async function createContext(model: LlamaModel, options: EngineOptions, log: string[]): Promise<LlamaContext> {
   const { lora, sequences } = options;
   const contextSize =
@@ -158,7 +165,7 @@ async function createContext(model: LlamaModel, options: EngineOptions, log: str
       // With a sliding window the engine would forget the keys that a shared prefix needs.
       swaFullCache: true,
       lora: { adapters },
-      threads: options.threads ?? model.llama.cpuMathCores,
+      threads: options.threads ?? Math.min(idleCores(), model.llama.cpuMathCores),
     });
   try {
     return await create(lora === undefined ? [] : [{ filePath: lora.file, scale: lora.scale }]);

@@ -1,16 +1,12 @@
 import type { ActorCritic } from '../agent/actor-critic.js';
-import { type HistoryBatch, historyBatch } from '../compute/history-batch.js';
+import { historyBatch } from '../compute/history-batch.js';
 import type { Mask } from '../compute/mask.js';
 import { CheckpointError, OracleError } from '../foundation/errors.js';
 import type { JsonValue } from '../foundation/json.js';
 import { Rng } from '../foundation/rng.js';
-import { checkPreference } from '../oracle/check-query.js';
-import {
-  type Preference,
-  type PreferenceOracle,
-  type PreferenceQuery,
-  preferInBatches,
-} from '../oracle/preference-oracle.js';
+import { type PreferenceOracle, preferInBatches } from '../oracle/preference-oracle.js';
+import { AnswerJudge } from './answer-judge.js';
+import { drawCandidates } from './draw-candidates.js';
 import { EpisodeColumns } from './episode-columns.js';
 import type { TrainingEmitter } from './training-events.js';
 import type { ExperienceSource, SourceStep, StepContext } from './training-loop.js';
@@ -42,12 +38,9 @@ interface Lane {
   history: number[];
   steps: number;
   rewards: number;
+  /** Whether what this user answers is held out. */
+  heldOut: boolean;
 }
-
-/** Answers looked back on when the share of unusable ones is judged. */
-const JUDGED = 200;
-/** No judgement before so many. */
-const JUDGED_AT_LEAST = 50;
 
 /** Experience from an oracle: Algorithm 1, lines 5-12, for B simulated users at once. */
 export class PreferenceSource implements ExperienceSource {
@@ -59,14 +52,13 @@ export class PreferenceSource implements ExperienceSource {
   readonly #candidates: CandidateOptions;
   readonly #stepsPerEpisode: number;
   readonly #totalSteps: number;
-  readonly #maxUnusable: number;
+  readonly #heldOutShare: number;
   readonly #seed: number;
-  readonly #events: TrainingEmitter | undefined;
+  readonly #judge: AnswerJudge;
   readonly #signal: AbortSignal | undefined;
   readonly #lanes: Lane[];
   #episodes = 0;
   #order = { pass: -1, starts: new Int32Array(0) };
-  #recent: boolean[] = [];
 
   constructor(options: {
     readonly agent: ActorCritic;
@@ -76,7 +68,9 @@ export class PreferenceSource implements ExperienceSource {
     readonly lanes: number;
     readonly stepsPerEpisode: number;
     readonly totalSteps: number;
-    readonly maxUnusable: number;
+    readonly maxInvalidRate: number;
+    /** Share of the simulated users whose answers are held out. */
+    readonly heldOutShare: number;
     readonly seed: number;
     readonly events?: TrainingEmitter | undefined;
     readonly signal?: AbortSignal | undefined;
@@ -87,11 +81,17 @@ export class PreferenceSource implements ExperienceSource {
     this.#candidates = options.candidates;
     this.#stepsPerEpisode = options.stepsPerEpisode;
     this.#totalSteps = options.totalSteps;
-    this.#maxUnusable = options.maxUnusable;
+    this.#heldOutShare = options.heldOutShare;
     this.#seed = options.seed;
-    this.#events = options.events;
+    this.#judge = new AnswerJudge({
+      phase: 'pretrain',
+      oracleId: options.oracle.id,
+      maxInvalidRate: options.maxInvalidRate,
+      events: options.events,
+    });
     this.#signal = options.signal;
-    this.#lanes = Array.from({ length: options.lanes }, () => ({ start: 0, history: [], steps: 0, rewards: 0 }));
+    const idle = () => ({ start: 0, history: [], steps: 0, rewards: 0, heldOut: false });
+    this.#lanes = Array.from({ length: options.lanes }, idle);
   }
 
   async start(): Promise<void> {
@@ -110,7 +110,9 @@ export class PreferenceSource implements ExperienceSource {
         ? { context: lanes.map((lane) => this.#startOf(lane).context ?? new Array<number>(contextWidth).fill(0)) }
         : {},
     );
-    const candidates = this.#draw(histories, rng, steps / this.#totalSteps);
+    const { actorShare, actor, uniformShare } = this.#candidates;
+    const fromActor = steps / this.#totalSteps < uniformShare ? 0 : Math.round(K * actorShare);
+    const candidates = drawCandidates(this.#agent, histories, { count: K, fromActor, actor }, this.mask, rng);
     // One draw a lane whether it is needed or not, so that an answer changes no other lane's draws.
     const whenNone = Int32Array.from({ length: lanes.length }, () => rng.integer(K));
     const queries = lanes.slice(0, asking).map((lane, b) => {
@@ -122,8 +124,10 @@ export class PreferenceSource implements ExperienceSource {
       };
     });
     const answers = await preferInBatches(this.#oracle, queries, this.#signal ? { signal: this.#signal } : {});
-    this.#check(queries, answers);
-    this.#judge(answers, steps);
+    if (answers.length !== queries.length) {
+      throw new OracleError(`${this.#oracle.id}: expected ${queries.length} answers, got ${answers.length}`);
+    }
+    this.#judge.judge(queries, answers, steps);
 
     const actions = new Int32Array(lanes.length);
     const rewards = new Float32Array(lanes.length);
@@ -161,6 +165,7 @@ export class PreferenceSource implements ExperienceSource {
       candidates,
       choices,
       rows,
+      heldOut: Uint8Array.from(lanes, ({ heldOut }) => (heldOut ? 1 : 0)),
     });
     for (const [b, lane] of lanes.entries()) if (rows[b]) lane.history.push(actions[b] as number);
     for (const lane of over) this.#begin(lane);
@@ -169,12 +174,7 @@ export class PreferenceSource implements ExperienceSource {
 
   saveState(): JsonValue {
     return {
-      lanes: this.#lanes.map(({ start, history, steps, rewards }) => ({
-        start,
-        history: [...history],
-        steps,
-        rewards,
-      })),
+      lanes: this.#lanes.map((lane) => ({ ...lane, history: [...lane.history] })),
       episodes: this.#episodes,
     };
   }
@@ -187,7 +187,7 @@ export class PreferenceSource implements ExperienceSource {
     for (const [b, lane] of saved.lanes.entries()) Object.assign(this.#lanes[b] as Lane, lane);
     this.#episodes = saved.episodes;
     // Judged anew by each process: an oracle that was mended in between must get its chance.
-    this.#recent = [];
+    this.#judge.forget();
   }
 
   async restart(): Promise<void> {
@@ -201,6 +201,9 @@ export class PreferenceSource implements ExperienceSource {
     lane.history = [...this.#startOf(lane).history];
     lane.steps = 0;
     lane.rewards = 0;
+    // Evenly over the users, who come in a seeded order: the share of any number of them is right to one.
+    const share = this.#heldOutShare;
+    lane.heldOut = Math.floor((this.#episodes + 1) * share) > Math.floor(this.#episodes * share);
     this.#episodes++;
   }
 
@@ -215,81 +218,5 @@ export class PreferenceSource implements ExperienceSource {
 
   #startOf(lane: Lane): IndexedStart {
     return this.#starts[lane.start] as IndexedStart;
-  }
-
-  /** Line 9: k distinct candidates a lane, none from its history, in random order. */
-  #draw(histories: HistoryBatch, rng: Rng, progress: number): Int32Array {
-    const { count: K, actorShare, actor, uniformShare } = this.#candidates;
-    const lanes = this.#lanes;
-    const itemCount = this.#agent.catalog.size;
-    const drawn: number[][] = lanes.map(() => []);
-    const fromActor = progress < uniformShare ? 0 : Math.round(K * actorShare);
-    if (fromActor > 0 && actor === 'topK') {
-      const { items } = this.#agent.kernels.topK(histories, fromActor, { mask: this.mask });
-      for (const [b, list] of drawn.entries()) list.push(...items.subarray(b * fromActor, (b + 1) * fromActor));
-    }
-    for (let j = 0; j < fromActor && actor === 'sample'; j++) {
-      const { actions } = this.#agent.kernels.sample(histories, rng.uniforms(lanes.length), {
-        mask: { ...this.mask, excludeRows: drawn },
-      });
-      for (const [b, list] of drawn.entries()) list.push(actions[b] as number);
-    }
-    const out = new Int32Array(lanes.length * K);
-    for (const [b, list] of drawn.entries()) {
-      const barred = new Set([...list, ...(lanes[b] as Lane).history]);
-      while (list.length < K) {
-        const item = rng.integer(itemCount);
-        if (barred.has(item)) continue;
-        barred.add(item);
-        list.push(item);
-      }
-      out.set(rng.shuffle(list) as number[], b * K);
-    }
-    return out;
-  }
-
-  /** An oracle of the user's own is trusted with nothing; before anything of the step has happened. */
-  #check(queries: readonly PreferenceQuery[], answers: readonly Preference[]): void {
-    if (answers.length !== queries.length) {
-      throw new OracleError(`${this.#oracle.id}: expected ${queries.length} answers, got ${answers.length}`);
-    }
-    for (const [b, answer] of answers.entries()) {
-      const checked = checkPreference(queries[b] as PreferenceQuery, answer, this.#oracle.id);
-      if (checked !== answer && checked.kind === 'failed') throw checked.error;
-    }
-  }
-
-  /** A silent None would teach reward 0, so answers that cannot be read are counted, and too many of them end the run. */
-  #judge(answers: readonly Preference[], step: number): void {
-    const counts = { choice: 0, none: 0, invalid: 0, failed: 0 };
-    for (const { kind } of answers) counts[kind]++;
-    const unusable = counts.invalid + counts.failed;
-    this.#events?.emit('oracleAnswer', {
-      phase: 'pretrain',
-      step,
-      asked: answers.length,
-      chosen: counts.choice,
-      none: counts.none,
-      unusable,
-    });
-    const failure = answers.find((answer) => answer.kind === 'failed');
-    if (counts.failed === answers.length && failure?.kind === 'failed') {
-      throw new OracleError(
-        `${this.#oracle.id}: all ${answers.length} questions of a batch failed: ${failure.error.message}`,
-        { cause: failure.error },
-      );
-    }
-    const recent = [...this.#recent, ...answers.map(({ kind }) => kind === 'invalid' || kind === 'failed')].slice(
-      -JUDGED,
-    );
-    const rate = recent.filter(Boolean).length / recent.length;
-    if (recent.length >= JUDGED_AT_LEAST && rate > this.#maxUnusable) {
-      const sample = answers.find((answer) => answer.kind === 'invalid');
-      throw new OracleError(
-        `${this.#oracle.id}: ${(100 * rate).toFixed(0)} % of the last ${recent.length} answers could not be used, more than \`maxInvalidRate\` ${this.#maxUnusable}; once the oracle is mended, go on with \`retryInvalid: true\`, which asks those questions again`,
-        sample?.kind === 'invalid' ? { answer: sample.raw } : {},
-      );
-    }
-    this.#recent = recent;
   }
 }

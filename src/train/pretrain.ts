@@ -1,20 +1,23 @@
 import { z } from 'zod';
 import { ActorCritic } from '../agent/actor-critic.js';
 import type { Algorithm } from '../agent/algorithm.js';
-import { type ListSettings, listDistillation } from '../agent/list-distillation.js';
+import { ListDistillation, type ListSettings, listDistillation } from '../agent/list-distillation.js';
 import { paper, type ReplaySettings } from '../agent/replay-a2c.js';
 import { ReplayBuffer } from '../agent/replay-buffer.js';
 import type { ItemId } from '../catalog/catalog.js';
+import type { ParameterStore } from '../compute/parameter-store.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
+import type { RecordedAnswer } from '../oracle/recorded-answers.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
 import { featuresHash } from './features-hash.js';
 import { type IndexedStart, PreferenceSource } from './preference-source.js';
 import { type IndexedAnswer, RecordedSource } from './recorded-source.js';
+import { type ChoiceFit, fitChoices, servingTemperature } from './serving-temperature.js';
 import type { TrainingCounts } from './training-events.js';
 import { type LoopResult, runLoop } from './training-loop.js';
 import { hookSchemas, instance, type TrainingHookOptions } from './training-options.js';
@@ -27,18 +30,6 @@ export interface PretrainStart {
   readonly context?: readonly number[] | undefined;
   /** What the oracle is told of the user beside the history. @default nothing */
   readonly text?: string | undefined;
-}
-
-/** An answer that was recorded elsewhere. */
-export interface RecordedAnswer {
-  /** Items before, oldest first. */
-  readonly history: readonly ItemId[];
-  /** The k items shown, all answers with the same k. */
-  readonly candidates: readonly ItemId[];
-  /** The item chosen, or null for None. */
-  readonly choice: ItemId | null;
-  /** The user context, `contextWidth` numbers. @default zeros */
-  readonly context?: readonly number[] | undefined;
 }
 
 /** How pre-training learns: `'list'` reads which of the k was chosen, `'paper'` is Algorithm 1's losses; either with settings. */
@@ -85,8 +76,20 @@ export interface PretrainOptions extends TrainingHookOptions {
   readonly uniformShare?: number;
   /** How it learns. @default 'list' */
   readonly algorithm?: PretrainAlgorithm;
-  /** The trained policy is handed over at this temperature (its logits divided by it). @default 0.25 for 'list', 1 for 'paper' */
-  readonly temperature?: number;
+  /**
+   * Most times each answer is learned from, on average; `'list'` only, where `algorithm` does not say it. @default 16
+   */
+  readonly passes?: number;
+  /**
+   * Share of the simulated users (of recorded answers: of the streams whose histories go on from each other) whose answers are not
+   * learned from but tell when to stop and at which temperature to serve, 0 to 0.5. @default 0.15; 0 for 'paper'
+   */
+  readonly heldOutShare?: number;
+  /**
+   * The trained policy is handed over at this temperature (its logits divided by it). `'fitted'`: as decided among all items as the
+   * oracle was among those shown, by the answers held out, or where none are by all. @default 'fitted'; 1 for 'paper'
+   */
+  readonly temperature?: number | 'fitted';
   /** Simulated users at once, hence questions a batch. @default 32 */
   readonly lanes?: number;
   /** Share of unusable answers among the last 200 that ends the run. @default 0.05 */
@@ -111,6 +114,15 @@ export interface PretrainResult extends TrainingCounts {
   readonly asked: number;
   /** Share of updates on fused kernels, 0 to 1. */
   readonly fusedShare: number;
+  /** Temperature at which the policy was handed over. */
+  readonly temperature: number;
+  /**
+   * What the answers held out say of it; undefined where there are none. `standardErrors` below 2.6 means that its choices cannot be told
+   * from a blind guess: the policy was then handed over as it was given.
+   */
+  readonly heldOut: ChoiceFit | undefined;
+  /** Whether anything was learned that the answers held out confirm (or there are none): otherwise the policy is as it was given. */
+  readonly isBetterThanChance: boolean;
   /** Whether the run went on from a checkpoint. */
   readonly resumed: boolean;
   /** Wall-clock seconds of this call. */
@@ -137,6 +149,9 @@ const schema = z.strictObject({
         candidates: idList.min(2).max(25),
         choice: z.string().nullable(),
         context: z.array(z.number()).optional(),
+        // `readAnswers` gives them; a score may be -Infinity.
+        scores: z.array(z.custom<number>((value) => typeof value === 'number')).optional(),
+        text: z.string().optional(),
       }),
     )
     .min(1)
@@ -150,7 +165,9 @@ const schema = z.strictObject({
   candidateDraw: z.enum(['sample', 'topK']).default('sample'),
   uniformShare: share.optional(),
   algorithm: z.union([z.enum(['list', 'paper']), z.looseObject({ name: z.enum(['list', 'paper']) })]).default('list'),
-  temperature: z.number().positive().max(100).optional(),
+  passes: z.number().positive().max(10_000).optional(),
+  heldOutShare: z.number().min(0).max(0.5).optional(),
+  temperature: z.union([z.number().positive().max(100), z.literal('fitted')]).optional(),
   lanes: z.int().min(1).max(65_536).default(32),
   maxInvalidRate: share.default(0.05),
   retryInvalid: z.boolean().default(false),
@@ -176,7 +193,7 @@ const schema = z.strictObject({
 export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
   const checked = checkOptions(schema, options, 'pretrain');
   const { agent, seed, storage } = checked;
-  const algorithm = pretrainAlgorithm(checked.algorithm as PretrainAlgorithm);
+  const algorithm = pretrainAlgorithm(checked.algorithm as PretrainAlgorithm, agent, checked.passes);
   const isPaper = algorithm.name === 'paper';
   if ((checked.oracle === undefined) === (checked.answers === undefined)) {
     throw new InvalidArgumentError(
@@ -212,9 +229,10 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     actor: checked.candidateDraw,
     uniformShare: checked.uniformShare ?? (isPaper ? 0 : 0.05),
   };
+  const heldOutShare = checked.heldOutShare ?? (isPaper ? 0 : 0.15);
   if (!answers) checkRoom(agent, starts, checked.stepsPerEpisode, candidateCount);
   const source = answers
-    ? new RecordedSource({ answers, lanes, seed })
+    ? new RecordedSource({ answers, lanes, heldOutShare, seed })
     : new PreferenceSource({
         agent,
         oracle: oracle as PreferenceOracle,
@@ -223,7 +241,8 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         lanes,
         stepsPerEpisode: checked.stepsPerEpisode,
         totalSteps,
-        maxUnusable: checked.maxInvalidRate,
+        maxInvalidRate: checked.maxInvalidRate,
+        heldOutShare,
         seed,
         events: checked.events,
         signal: checked.signal,
@@ -233,6 +252,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     stepsPerLane: Math.min(algorithm.stepsPerLane(lanes), Math.ceil(totalSteps / lanes) + 1),
     contextWidth: agent.settings.contextWidth,
     candidateCount,
+    holdsOut: true,
   });
   const identity = {
     phase: 'pretrain',
@@ -248,12 +268,16 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     stepsPerEpisode: checked.stepsPerEpisode,
     candidates,
     totalSteps,
+    heldOutShare,
     lanes,
     seed,
     // Last: it follows from what stands before, and the first difference is the one that is named.
     initial: await agent.sha256(),
   };
   const initial = agent.store.clone();
+  // What does not learn is left out of gradients and clip; what the caller froze stays frozen.
+  const fixed = agent.store.parameters().filter(({ name, frozen }) => !frozen && !isLearned(algorithm, name));
+  for (const { name } of fixed) agent.store.freeze(name);
   let result: LoopResult;
   try {
     result = await runLoop({
@@ -273,18 +297,66 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     // All or nothing: with the weights it began with, the same agent can go on from the checkpoint.
     agent.store.copyFrom(initial);
     throw error;
+  } finally {
+    for (const { name } of fixed) agent.store.freeze(name, false);
   }
-  agent.scaleLogits(1 / (checked.temperature ?? (isPaper ? 1 : 0.25)));
-  return withoutCurve(result, recording?.counts.asked ?? (checked.oracle ? result.oracleCalls : 0));
+  const handedOver = handOver(agent, algorithm, buffer, initial, checked);
+  const asked = recording?.counts.asked ?? (checked.oracle ? result.oracleCalls : 0);
+  return { ...withoutCurve(result), asked, ...handedOver };
 }
 
-function withoutCurve({ curve: _, ...result }: LoopResult, asked: number): PretrainResult {
-  return { ...result, asked };
+function withoutCurve({ curve: _, ...result }: LoopResult): Omit<LoopResult, 'curve'> {
+  return result;
 }
 
-function pretrainAlgorithm(given: PretrainAlgorithm): Algorithm {
+function isLearned(algorithm: Algorithm, name: string): boolean {
+  return !(algorithm instanceof ListDistillation) || algorithm.isLearned(name);
+}
+
+/** Answers scored at once when the policy is judged. */
+const JUDGED_AT_ONCE = 128;
+/** Less than this, in standard errors, is what one answer in two hundred runs of blind guesses gives. */
+const CHANCE = 2.6;
+
+/** Judges what was learned by what was held out, and sets the temperature. */
+function handOver(
+  agent: ActorCritic,
+  algorithm: Algorithm,
+  buffer: ReplayBuffer,
+  initial: ParameterStore,
+  {
+    temperature = algorithm.name === 'paper' ? 1 : 'fitted',
+    onWarning,
+  }: Pick<z.output<typeof schema>, 'temperature' | 'onWarning'>,
+): Pick<PretrainResult, 'temperature' | 'heldOut' | 'isBetterThanChance'> {
+  const batches = buffer.all('heldOut', JUDGED_AT_ONCE);
+  const heldOut = batches.length > 0 ? fitChoices(agent, batches) : undefined;
+  const isJudged = heldOut !== undefined && algorithm instanceof ListDistillation && algorithm.loss === 'list';
+  if (isJudged && heldOut.standardErrors < CHANCE) {
+    agent.store.copyFrom(initial);
+    onWarning?.(
+      `pretrain: on ${heldOut.answers} choices held out the policy is no better than a blind guess (${heldOut.standardErrors.toFixed(1)} standard errors): it is handed over as it was given. Ask more questions, or look at the oracle`,
+    );
+    return { temperature: 1, heldOut, isBetterThanChance: false };
+  }
+  const used = batches.length > 0 ? batches : buffer.all('learned', JUDGED_AT_ONCE);
+  const fitted =
+    temperature === 'fitted' ? servingTemperature(agent, heldOut ?? fitChoices(agent, used), used) : temperature;
+  agent.scaleLogits(1 / fitted);
+  return { temperature: fitted, heldOut, isBetterThanChance: true };
+}
+
+function pretrainAlgorithm(given: PretrainAlgorithm, agent: ActorCritic, passes: number | undefined): Algorithm {
   const { name, ...settings } = typeof given === 'string' ? { name: given } : given;
-  if (name === 'list') return listDistillation(settings as ListSettings);
+  if (name === 'list') {
+    return listDistillation({ ...(passes === undefined ? {} : { passes }), ...(settings as ListSettings) }, agent);
+  }
+  if (passes !== undefined) {
+    throw new InvalidArgumentError(
+      "pretrain: expected `passes` with `algorithm: 'list'` only; 'paper' has `updatesPerStep`",
+      { argument: 'passes' },
+    );
+  }
   if ((settings as ReplaySettings).correction === 'clipped-is') {
     // An action of pre-training is the oracle's choice: nobody knows with which probability it would have come.
     throw new InvalidArgumentError(

@@ -24,12 +24,20 @@ export class RecordedSource implements ExperienceSource {
   readonly #answers: readonly IndexedAnswer[];
   readonly #order: Int32Array;
   readonly #lanes: number;
+  readonly #heldOut: Uint8Array;
 
-  constructor(options: { readonly answers: readonly IndexedAnswer[]; readonly lanes: number; readonly seed: number }) {
+  constructor(options: {
+    readonly answers: readonly IndexedAnswer[];
+    readonly lanes: number;
+    /** Share of the answers held out, by user stream. */
+    readonly heldOutShare: number;
+    readonly seed: number;
+  }) {
     this.#answers = options.answers;
     this.#lanes = options.lanes;
     const order = Int32Array.from({ length: options.answers.length }, (_, i) => i);
     this.#order = new Rng(options.seed).fork('answers').shuffle(order);
+    this.#heldOut = heldOutStreams(options.answers, options.heldOutShare, new Rng(options.seed).fork('heldOut'));
   }
 
   async start(): Promise<void> {
@@ -39,10 +47,8 @@ export class RecordedSource implements ExperienceSource {
   async step({ buffer, rng, steps }: StepContext): Promise<SourceStep> {
     const lanes = this.#lanes;
     const size = Math.min(lanes, this.#order.length - steps);
-    const shown = Array.from(
-      { length: lanes },
-      (_, b) => this.#answers[this.#order[b < size ? steps + b : 0] as number] as IndexedAnswer,
-    );
+    const indices = Array.from({ length: lanes }, (_, b) => this.#order[b < size ? steps + b : 0] as number);
+    const shown = indices.map((index) => this.#answers[index] as IndexedAnswer);
     const K = buffer.candidateCount;
     buffer.add({
       histories: historyBatch(
@@ -61,6 +67,7 @@ export class RecordedSource implements ExperienceSource {
       candidates: Int32Array.from(shown.flatMap(({ candidates }) => candidates)),
       choices: Int32Array.from(shown, ({ choice }) => choice),
       rows: Uint8Array.from({ length: lanes }, (_, b) => (b < size ? 1 : 0)),
+      heldOut: Uint8Array.from(indices, (index) => this.#heldOut[index] as number),
     });
     return { steps: size, oracleCalls: 0, ended: new EpisodeColumns() };
   }
@@ -76,4 +83,50 @@ export class RecordedSource implements ExperienceSource {
   async restart(): Promise<void> {
     // saveState always has something to say, so the loop never asks for this.
   }
+}
+
+/**
+ * Which answers are held out: whole streams, drawn until the share is reached. Answers belong to one stream where the history of one
+ * goes on from the other's: what a user is asked twice would otherwise be known from the first time. Without two such
+ * streams it goes by answer. An empty history binds nothing.
+ */
+export function heldOutStreams(answers: readonly IndexedAnswer[], share: number, rng: Rng): Uint8Array {
+  const wanted = share * answers.length;
+  const heldOut = new Uint8Array(answers.length);
+  const streams = streamsOf(answers);
+  const groups = streams.length > 1 ? streams : answers.map((_, i) => [i]);
+  let held = 0;
+  for (const place of rng.shuffle(Int32Array.from(groups.keys()))) {
+    const group = groups[place] as readonly number[];
+    // A stream that alone would hold out far more than was asked for is learned from.
+    if (held + group.length > wanted + Math.max(1, wanted / 2) || held + group.length === answers.length) continue;
+    if (held >= wanted) break;
+    for (const i of group) heldOut[i] = 1;
+    held += group.length;
+  }
+  return wanted < 1 ? heldOut.fill(0) : heldOut;
+}
+
+/** Answers by the shortest history among them that theirs begins with. */
+function streamsOf(answers: readonly IndexedAnswer[]): number[][] {
+  const known = new Set(answers.map(({ history }) => keysOf(history).at(-1)));
+  const streams = new Map<string, number[]>();
+  for (const [i, { history }] of answers.entries()) {
+    const stream = keysOf(history).find((key) => known.has(key)) ?? `empty ${i}`;
+    const members = streams.get(stream) ?? [];
+    members.push(i);
+    streams.set(stream, members);
+  }
+  return [...streams.values()];
+}
+
+/** A key for each beginning of a history that has an item, shortest first. */
+function keysOf(history: readonly number[]): string[] {
+  let [one, other] = [0x811c9dc5, 0x9e3779b9];
+  return history.map((item, n) => {
+    one = Math.imul(one ^ (item + 1), 0x01000193) >>> 0;
+    other = Math.imul(other ^ (item + 1), 0x85ebca6b) >>> 0;
+    other = (other ^ (other >>> 13)) >>> 0;
+    return `${n}:${one}:${other}`;
+  });
 }

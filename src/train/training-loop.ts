@@ -406,6 +406,7 @@ function collectArrays({ learner, algorithm, buffer }: LoopRun): NamedArrays {
     weights: learner.store.toNamedArrays(),
     optimiser: algorithm.optimiser.state(),
     buffer: buffer.toNamedArrays(),
+    algorithm: algorithm.state?.() ?? {},
   };
   for (const [prefix, part] of Object.entries(parts)) {
     for (const [name, array] of Object.entries(part)) arrays[`${prefix}/${name}`] = array;
@@ -423,4 +424,5 @@ function restoreArrays({ learner, algorithm, buffer }: LoopRun, arrays: NamedArr
   learner.store.loadNamedArrays(part('weights'), 'checkpoint');
   algorithm.optimiser.load(part('optimiser'), 'checkpoint');
   buffer.load(part('buffer'), 'checkpoint');
+  algorithm.load?.(part('algorithm'), 'checkpoint');
 }

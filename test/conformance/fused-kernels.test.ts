@@ -58,7 +58,7 @@ const everything: ModelChoice = {
   items: 'id+text',
   featureWidth: 7,
   contextWidth: 3,
-  historyFeatures: { repeats: 2, attributes: 1, text: true },
+  historyFeatures: { repeats: 2, attributes: 1, text: true, prior: true },
   critic: 'action',
   valueEncoder: 'separate',
   valueHidden: 0,
@@ -174,7 +174,9 @@ describe.skipIf(whyNot !== undefined)('fused kernels', () => {
       expect(counts(({ dropout, isDropping }) => isDropping && dropout > 0)).toBeGreaterThan(30);
       expect(counts(({ frozen }) => frozen !== null)).toBeGreaterThan(30);
       expect(counts(({ contextWidth }) => contextWidth > 0)).toBeGreaterThan(50);
-      expect(counts(({ historyFeatures }) => historyFeatures?.text === true)).toBeGreaterThan(30);
+      expect(counts(({ historyFeatures }) => historyFeatures?.text === true)).toBeGreaterThan(20);
+      expect(counts(({ historyFeatures }) => historyFeatures?.text === 'sparse')).toBeGreaterThan(20);
+      expect(counts(({ historyFeatures }) => historyFeatures?.prior === true)).toBeGreaterThan(20);
     });
 
     it.each(groups.map((first) => first + 3))('take five Adam steps as the reference does: number %i', (number) => {

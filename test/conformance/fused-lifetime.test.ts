@@ -28,7 +28,7 @@ const tiny: ModelChoice = {
   items: 'id+text',
   featureWidth: 3,
   contextWidth: 2,
-  historyFeatures: { repeats: 2, attributes: 1, text: true },
+  historyFeatures: { repeats: 2, attributes: 1, text: true, prior: true },
   critic: 'action',
   valueEncoder: 'separate',
   valueHidden: 0,

@@ -7,6 +7,7 @@ import type { ScoreOptions } from '../../src/compute/kernels.js';
 import type { Mask } from '../../src/compute/mask.js';
 import { initParameters, type ModelSpec } from '../../src/compute/model.js';
 import type { ParameterStore } from '../../src/compute/parameter-store.js';
+import type { TermRows } from '../../src/compute/sparse-cosines.js';
 import { historyFeatures } from '../../src/encoder/history-features.js';
 import { sasRec } from '../../src/encoder/sasrec.js';
 import { Rng } from '../../src/foundation/rng.js';
@@ -30,7 +31,13 @@ export interface ModelChoice {
   readonly items: ModelSpec['items'];
   readonly featureWidth: number;
   readonly contextWidth: number;
-  readonly historyFeatures: { readonly repeats: number; readonly attributes: number; readonly text: boolean } | null;
+  readonly historyFeatures: {
+    readonly repeats: number;
+    readonly attributes: number;
+    /** Dense features, sparse rows beside them, or no text planes. */
+    readonly text: boolean | 'sparse';
+    readonly prior: boolean;
+  } | null;
   readonly critic: ModelSpec['critic'];
   readonly valueEncoder: ModelSpec['valueEncoder'];
   readonly valueHidden: number;
@@ -44,56 +51,69 @@ export interface ModelChoice {
 }
 
 /** The configurations of issue 4. Small ones are tried first when fast-check looks for the smallest that fails. */
-export const modelChoices: fc.Arbitrary<ModelChoice> = fc.record({
-  seed: fc.nat(2 ** 31 - 1),
-  rows: fc.integer({ min: 1, max: 40 }),
-  itemCount: fc.integer({ min: 5, max: 400 }),
-  window: fc.oneof(
-    { weight: 9, arbitrary: fc.integer({ min: 2, max: 32 }) },
-    { weight: 1, arbitrary: fc.integer({ min: 33, max: 200 }) },
-  ),
-  width: fc.constantFrom(4, 8, 12, 16, 32, 64),
-  blocks: fc.integer({ min: 1, max: 3 }),
-  heads: fc.nat(100),
-  feedForward: fc.integer({ min: 1, max: 24 }),
-  dropout: fc.constantFrom(0, 0.1, 0.35, 0.6),
-  isDropping: fc.boolean(),
-  items: fc.constantFrom('id', 'text', 'id+text'),
-  featureWidth: fc.integer({ min: 1, max: 24 }),
-  contextWidth: fc.constantFrom(0, 0, 1, 3, 6),
-  historyFeatures: fc.oneof(
-    { weight: 1, arbitrary: fc.constant(null) },
-    {
-      weight: 2,
-      arbitrary: fc
-        .record({
-          repeats: fc.integer({ min: 0, max: 9 }),
-          attributes: fc.integer({ min: 0, max: 3 }),
-          text: fc.boolean(),
-        })
-        .filter(({ repeats, attributes, text }) => repeats > 0 || attributes > 0 || text),
-    },
-  ),
-  critic: fc.constantFrom('none', 'state', 'action'),
-  valueEncoder: fc.constantFrom('shared', 'separate'),
-  valueHidden: fc.constantFrom(0, 1, 5, 8, 31, 64),
-  mask: fc.constantFrom('none', 'noRepeat', 'exclude', 'excludeRows', 'all'),
-  temperature: fc.constantFrom(1, 1, 0.4, 2.5),
-  next: fc.constantFrom('plusOne', 'plusOne', 'unrelated'),
-  extraColumns: fc.constantFrom(0, 0, 3),
-  frozen: fc.constantFrom(
-    null,
-    null,
-    null,
-    null,
-    'encoder/',
-    'item/',
-    'actor/',
-    'actor/history',
-    'encoder/block0/query',
-    '',
-  ),
-});
+export const modelChoices: fc.Arbitrary<ModelChoice> = fc
+  .record({
+    seed: fc.nat(2 ** 31 - 1),
+    rows: fc.integer({ min: 1, max: 40 }),
+    itemCount: fc.integer({ min: 5, max: 400 }),
+    window: fc.oneof(
+      { weight: 9, arbitrary: fc.integer({ min: 2, max: 32 }) },
+      { weight: 1, arbitrary: fc.integer({ min: 33, max: 200 }) },
+    ),
+    width: fc.constantFrom(4, 8, 12, 16, 32, 64),
+    blocks: fc.integer({ min: 1, max: 3 }),
+    heads: fc.nat(100),
+    feedForward: fc.integer({ min: 1, max: 24 }),
+    dropout: fc.constantFrom(0, 0.1, 0.35, 0.6),
+    isDropping: fc.boolean(),
+    items: fc.constantFrom('id', 'text', 'id+text'),
+    featureWidth: fc.integer({ min: 1, max: 24 }),
+    contextWidth: fc.constantFrom(0, 0, 1, 3, 6),
+    historyFeatures: fc.oneof(
+      { weight: 1, arbitrary: fc.constant(null) },
+      {
+        weight: 2,
+        arbitrary: fc
+          .record({
+            repeats: fc.integer({ min: 0, max: 9 }),
+            attributes: fc.integer({ min: 0, max: 3 }),
+            text: fc.boolean(),
+          })
+          .filter(({ repeats, attributes, text }) => repeats > 0 || attributes > 0 || text),
+      },
+    ),
+    critic: fc.constantFrom('none', 'state', 'action'),
+    valueEncoder: fc.constantFrom('shared', 'separate'),
+    valueHidden: fc.constantFrom(0, 1, 5, 8, 31, 64),
+    mask: fc.constantFrom('none', 'noRepeat', 'exclude', 'excludeRows', 'all'),
+    temperature: fc.constantFrom(1, 1, 0.4, 2.5),
+    next: fc.constantFrom('plusOne', 'plusOne', 'unrelated'),
+    extraColumns: fc.constantFrom(0, 0, 3),
+    frozen: fc.constantFrom(
+      null,
+      null,
+      null,
+      null,
+      'encoder/',
+      'item/',
+      'actor/',
+      'actor/history',
+      'encoder/block0/query',
+      '',
+    ),
+  })
+  .map((choice) => ({
+    ...choice,
+    historyFeatures: choice.historyFeatures && refined(choice.historyFeatures, choice.seed),
+  }));
+
+/** Half of the texts as sparse rows, and an item prior for every third: by the seed, so that other draws stay as they are. */
+function refined(
+  features: { readonly repeats: number; readonly attributes: number; readonly text: boolean },
+  seed: number,
+): ModelChoice['historyFeatures'] {
+  return { ...features, text: features.text && seed % 2 === 1 ? 'sparse' : features.text, prior: seed % 3 === 0 };
+}
 
 /** A configuration built. */
 export interface Trial {
@@ -258,6 +278,7 @@ function drawHistoryFeatures(
   features: { readonly matrix: Float32Array; readonly width: number },
   choice: NonNullable<ModelChoice['historyFeatures']>,
 ): HistoryFeatures {
+  const priorRng = rng.fork('prior');
   const codes = Array.from({ length: choice.attributes }, (_, attribute) =>
     Int32Array.from({ length: itemCount }, () => rng.integer(3 + 5 * attribute) - 1),
   );
@@ -270,9 +291,33 @@ function drawHistoryFeatures(
     },
     repeats: choice.repeats,
     attributes: names,
-    ...(choice.text ? { features } : {}),
-    text: choice.text,
+    ...(choice.text === false ? {} : { features }),
+    ...(choice.text === 'sparse' ? { features: { ...features, terms: sparseRows(rng.fork('terms'), itemCount) } } : {}),
+    text: choice.text !== false,
+    ...(choice.prior ? { prior: Float32Array.from({ length: itemCount }, () => priorRng.normal()) } : {}),
   });
+}
+
+/**
+ * Sparse rows of unit length over few terms, so that most items share some; every fifth is empty. Of either sign, as no TF-IDF is: where
+ * all cosines are positive, float32 sums of gradients that add up to zero tell nothing at the tolerance here.
+ */
+function sparseRows(rng: Rng, itemCount: number): TermRows {
+  const termCount = 17;
+  const offsets = new Int32Array(itemCount + 1);
+  const terms: number[] = [];
+  const weights: number[] = [];
+  for (let item = 0; item < itemCount; item++) {
+    const own = Array.from({ length: termCount }, (_, term) => term).filter(
+      () => item % 5 !== 4 && rng.uniform() < 0.25,
+    );
+    const row = own.map(() => rng.normal());
+    const norm = Math.hypot(...row);
+    terms.push(...own);
+    weights.push(...row.map((weight) => weight / norm));
+    offsets[item + 1] = terms.length;
+  }
+  return { offsets, terms: Int32Array.from(terms), weights: Float32Array.from(weights), termCount };
 }
 
 /** Rows of unit length; every seventh is zero, as those of items without text are. */

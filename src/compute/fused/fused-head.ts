@@ -6,8 +6,9 @@ import type { EngineStore } from './engine-store.js';
 import type { FeatureMatrix } from './feature-matrix.js';
 import { GROUP, HeadField, HeadOp, TILE } from './head-layout.js';
 import { HeadStruct } from './head-struct.js';
-import { type Asked, HistoryInputs, type HistorySource } from './history-inputs.js';
+import { type Asked, HistoryInputs, type HistorySource, textPlaneOf } from './history-inputs.js';
 import type { ItemVectors } from './item-vectors.js';
+import type { ListPlanes } from './sparse-text-planes.js';
 
 /** Numbers of a row's statistics, in the order of HeadField.RowStats. */
 const ROW_STATS = 5;
@@ -86,6 +87,9 @@ export class HeadCall {
   #rows = 0;
   #stride = 0;
   #rate = 1;
+  #source: HistorySource | undefined;
+  /** Text planes of the items last listed, where texts are sparse rows. */
+  #listPlanes: ListPlanes | undefined;
 
   /**
    * @param parts - engine, parameters, model, features.
@@ -122,11 +126,12 @@ export class HeadCall {
     const { itemCount } = spec;
     const width = spec.encoder.stateWidth;
     const hasProjection = spec.items !== 'id';
-    const readsFeatures = hasProjection || source.form?.text !== undefined;
+    const readsFeatures = hasProjection || (source.form?.text !== undefined && source.sparse === undefined);
     const featureWidth = readsFeatures ? (features?.width ?? 0) : 0;
     this.#rows = size;
     this.#stride = stride;
     this.#rate = 1 / temperature;
+    this.#source = source;
     const struct = this.#struct;
     struct.setSizes(size, stride, itemCount);
     struct.setFloat(HeadField.Rate, this.#rate);
@@ -139,7 +144,7 @@ export class HeadCall {
       [HeadField.Table, spec.items === 'text' ? 0 : values('id')],
       [HeadField.Features, readsFeatures ? (features?.pointer ?? 0) : 0],
       [HeadField.Projection, hasProjection ? values('projection') : 0],
-      [HeadField.Bias, values('bias')],
+      [HeadField.Bias, this.#biases(source.form?.prior)],
       [HeadField.History, planes > 0 ? values('history') : 0],
       [HeadField.Planes, planes],
       [HeadField.None, this.#head === 'actor' ? values('none') : 0],
@@ -154,7 +159,7 @@ export class HeadCall {
     this.#inputs.fill(struct, source, asked);
     const slots = struct.get(HeadField.Slots);
     struct.set(HeadField.AttributeScores, this.#reserve('attributeScores', slots * stride * 4));
-    struct.run(HeadOp.Pack, struct.rowChunks(stride));
+    this.#runList(HeadOp.Pack, struct.rowChunks(stride));
   }
 
   /** Scores all items; see {@link HeadCall.stats}. */
@@ -199,8 +204,19 @@ export class HeadCall {
       [HeadField.ListWidth, width],
       [HeadField.ListScores, scoresAt],
     ]);
-    struct.run(HeadOp.ListScores, struct.rowChunks(this.#rows));
-    return engine.f32(scoresAt, items.length).slice();
+    this.#runList(HeadOp.ListScores, struct.rowChunks(this.#rows));
+    const scores = engine.f32(scoresAt, items.length).slice();
+    // The batch may be a live view: planes that `backward` needs are made now.
+    const { batch, form, sparse } = this.#source as HistorySource;
+    this.#listPlanes = sparse?.ofList(batch, items, width);
+    if (this.#listPlanes && form) {
+      const weights = this.#historyWeights();
+      for (const [i, plane] of this.#listPlanes.entries()) {
+        const weight = weights[textPlaneOf(form) + i] as number;
+        for (let at = 0; at < scores.length; at++) scores[at] = (scores[at] as number) + weight * (plane[at] as number);
+      }
+    }
+    return scores;
   }
 
   /**
@@ -298,12 +314,14 @@ export class HeadCall {
     const queryGradient = list === undefined ? 0 : this.#reserve('queryGradient', stride * featureWidth * 4);
     const historyChunks = chunks + rowChunks;
     const historyPartials = this.#reserve('historyPartials', historyChunks * (planes + 1) * 4);
+    const prior = this.#source?.form?.prior;
+    const biasGradient = prior ? this.#priorGradient() : this.#gradientOf('bias');
     if (queryGradient !== 0) engine.f32(queryGradient, stride * featureWidth).fill(0);
     engine.f32(historyPartials, historyChunks * (planes + 1)).fill(0);
     struct.setAll([
       [HeadField.TableGradient, spec.items === 'text' ? 0 : this.#gradientOf('id')],
       [HeadField.TableFlags, spec.items === 'text' ? 0 : this.#parts.store.flagsOf(`${this.#head}/id`)],
-      [HeadField.BiasGradient, this.#gradientOf('bias')],
+      [HeadField.BiasGradient, biasGradient],
       [HeadField.ProjectionGradient, spec.items === 'id' ? 0 : this.#gradientOf('projection')],
       [HeadField.HistoryGradient, planes === 0 ? 0 : this.#gradientOf('history')],
       [HeadField.NoneGradient, this.#head === 'actor' ? this.#gradientOf('none') : 0],
@@ -322,14 +340,96 @@ export class HeadCall {
       const listAt = this.#reserve('listCotangents', list.length * 4);
       engine.f32(listAt, list.length).set(list);
       struct.set(HeadField.ListCotangents, listAt);
-      struct.run(HeadOp.ListGradientsByRow, rowChunks);
+      this.#runList(HeadOp.ListGradientsByRow, rowChunks);
       struct.run(HeadOp.ListGradientsByItem, chunks);
     }
     struct.run(HeadOp.JoinStates, rowChunks);
     if (struct.get(HeadField.ProjectionGradient) !== 0) {
       struct.run(HeadOp.ProjectionGradient, struct.rowChunks(struct.get(HeadField.ProjectionRows)));
     }
-    if (planes > 0 || list !== undefined) struct.run(HeadOp.HistoryWeightGradients, 1);
+    if (planes > 0 || list !== undefined) this.#runList(HeadOp.HistoryWeightGradients, 1);
+    if (list !== undefined) this.#addListPlaneGradients(list);
+    if (prior && biasGradient !== 0) this.#addPriorGradients(prior, biasGradient);
+  }
+
+  /**
+   * Runs an operation that reads text planes for listed items alone. Where texts are sparse rows the host adds those planes, and
+   * the engine must leave them out.
+   */
+  #runList(op: HeadOp, chunks: number): void {
+    const struct = this.#struct;
+    const plane = struct.get(HeadField.TextPlane);
+    if (this.#source?.sparse) struct.set(HeadField.TextPlane, -1);
+    struct.run(op, chunks);
+    struct.set(HeadField.TextPlane, plane);
+  }
+
+  /**
+   * Pointer to the biases. A prior adds weight x prior to each item's score whatever the history, as a bias does: so it goes with them,
+   * and its gradient comes out of theirs.
+   */
+  #biases(prior: Float32Array | undefined): number {
+    const { engine, spec, store } = this.#parts;
+    const bias = store.data + store.offsetOf(`${this.#head}/bias`);
+    if (!prior) return bias;
+    const { itemCount } = spec;
+    // Tiles are read in groups of 4 items.
+    const at = this.#reserve('biases', (itemCount + 4) * 4);
+    const sums = engine.f32(at, itemCount);
+    const own = engine.f32(bias, itemCount);
+    const weight = this.#historyWeights().at(-1) as number;
+    for (let item = 0; item < itemCount; item++) {
+      sums[item] = (own[item] as number) + weight * (prior[item] as number);
+    }
+    return at;
+  }
+
+  /** Room for the gradient by the sums of bias and prior, zeros; 0 where neither of them learns. */
+  #priorGradient(): number {
+    if (this.#gradientOf('bias') === 0 && this.#gradientOf('history') === 0) return 0;
+    const { engine, spec } = this.#parts;
+    const at = this.#reserve('biasGradient', spec.itemCount * 4);
+    engine.f32(at, spec.itemCount).fill(0);
+    return at;
+  }
+
+  /** Hands the gradient by the sums of bias and prior on to both. */
+  #addPriorGradients(prior: Float32Array, from: number): void {
+    const { engine, spec } = this.#parts;
+    const { itemCount } = spec;
+    const gradient = engine.f32(from, itemCount);
+    const biasGradient = this.#gradientOf('bias');
+    if (biasGradient !== 0) {
+      const to = engine.f32(biasGradient, itemCount);
+      for (let item = 0; item < itemCount; item++) to[item] = (to[item] as number) + (gradient[item] as number);
+    }
+    if (this.#gradientOf('history') === 0) return;
+    let sum = 0;
+    for (let item = 0; item < itemCount; item++) sum += (gradient[item] as number) * (prior[item] as number);
+    this.#addHistoryGradient(this.#struct.get(HeadField.Planes) - 1, sum);
+  }
+
+  /** Gradients of the weights of the text planes that the host added to listed scores. */
+  #addListPlaneGradients(cotangents: Float32Array): void {
+    const form = this.#source?.form;
+    if (!this.#listPlanes || !form || this.#gradientOf('history') === 0) return;
+    for (const [i, plane] of this.#listPlanes.entries()) {
+      let sum = 0;
+      for (let at = 0; at < cotangents.length; at++) sum += (cotangents[at] as number) * (plane[at] as number);
+      this.#addHistoryGradient(textPlaneOf(form) + i, sum);
+    }
+  }
+
+  #addHistoryGradient(plane: number, value: number): void {
+    const gradient = this.#parts.engine.f32(this.#gradientOf('history'), this.#struct.get(HeadField.Planes));
+    gradient[plane] = (gradient[plane] as number) + value;
+  }
+
+  /** The weights of the planes. */
+  #historyWeights(): Float32Array {
+    const { engine, spec, store } = this.#parts;
+    const at = store.data + store.offsetOf(`${this.#head}/history`);
+    return engine.f32(at, spec.historyFeatures?.names.length ?? 0);
   }
 
   /** Coefficients of `assembly/head-gradients.ts`, from the statistics of the forward pass; 0 in the columns past the last row. */

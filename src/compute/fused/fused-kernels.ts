@@ -29,6 +29,7 @@ import { FeatureMatrix } from './feature-matrix.js';
 import { type FullCotangents, HeadCall, type HeadParts } from './fused-head.js';
 import type { Asked, AttributeCodes, HistorySource } from './history-inputs.js';
 import { ItemVectors } from './item-vectors.js';
+import { SparseTextPlanes } from './sparse-text-planes.js';
 import { makeTower, type StateTower } from './state-tower.js';
 import { TextPlanes } from './text-planes.js';
 import { ValueCall } from './value-head.js';
@@ -69,6 +70,7 @@ export class FusedKernels implements Kernels {
   readonly #features: FeatureMatrix | undefined;
   readonly #attributes: readonly AttributeCodes[];
   readonly #planes: TextPlanes | undefined;
+  readonly #sparse: SparseTextPlanes | undefined;
   readonly #vectors: Readonly<Record<Head, ItemVectors>>;
   readonly #towers = new Map<TowerName, StateTower>();
   readonly #calls = new Map<string, HeadCall>();
@@ -97,8 +99,10 @@ export class FusedKernels implements Kernels {
     const matrix = featuresOf(spec);
     this.#features = matrix && FeatureMatrix.acquire(engine, matrix, spec.itemCount);
     const form = spec.historyFeatures?.form;
-    const hasPlanes = this.#features !== undefined && form?.text !== undefined;
-    this.#planes = hasPlanes ? new TextPlanes(engine, this.#features, form, spec.itemCount) : undefined;
+    const text = form?.text;
+    this.#sparse = text && 'rows' in text ? new SparseTextPlanes(engine, text, form, spec.itemCount) : undefined;
+    const cosines = this.#sparse ?? (text && this.#features);
+    this.#planes = cosines && form && new TextPlanes(engine, cosines, form, spec.itemCount);
     const vectors = (head: Head): ItemVectors => new ItemVectors(store, this.#buffers, `vectors/${head}`);
     this.#vectors = { actor: vectors('actor'), critic: vectors('critic') };
     this.#attributes = (form?.attributes ?? []).map((values, i) => {
@@ -236,6 +240,7 @@ export class FusedKernels implements Kernels {
     for (const tower of this.#towers.values()) tower.dispose();
     this.#buffers.dispose();
     this.#planes?.dispose();
+    this.#sparse?.dispose();
     this.#features?.release();
     this.#parameters.release();
   }
@@ -309,6 +314,7 @@ export class FusedKernels implements Kernels {
       attributes: this.#attributes,
       features: this.#features,
       planes: this.#planes,
+      sparse: this.#sparse,
     };
   }
 
@@ -477,7 +483,9 @@ function checkItemsLeft({ mask, size }: CheckedCall, k: number, itemCount: numbe
 
 /** The one matrix of item features that the engine reads for a model. */
 function featuresOf(spec: ModelSpec): Float32Array | undefined {
-  return spec.items === 'id' ? spec.historyFeatures?.form?.text?.matrix : spec.itemFeatures;
+  if (spec.items !== 'id') return spec.itemFeatures;
+  const text = spec.historyFeatures?.form?.text;
+  return text && 'matrix' in text ? text.matrix : undefined;
 }
 
 /**
@@ -493,7 +501,7 @@ export function whyNotFused(spec: ModelSpec): string | undefined {
   }
   if (historyFeatures !== undefined && historyFeatures.form === undefined) return 'history features without a `form`';
   const text = historyFeatures?.form?.text;
-  if (text !== undefined && items !== 'id' && text.matrix !== itemFeatures) {
+  if (text !== undefined && 'matrix' in text && items !== 'id' && text.matrix !== itemFeatures) {
     return 'history features of another text matrix than the items';
   }
   return undefined;

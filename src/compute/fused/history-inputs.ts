@@ -6,6 +6,7 @@ import type { EngineBuffers } from './engine-buffers.js';
 import type { FeatureMatrix } from './feature-matrix.js';
 import { HeadField, HeadOp, TILE } from './head-layout.js';
 import type { HeadStruct } from './head-struct.js';
+import type { SparseTextPlanes } from './sparse-text-planes.js';
 import type { TextPlanes } from './text-planes.js';
 
 /** An attribute's codes in engine memory. */
@@ -36,6 +37,8 @@ export interface HistorySource {
   readonly features: FeatureMatrix | undefined;
   /** Their planes over all items. */
   readonly planes: TextPlanes | undefined;
+  /** Makes the planes of listed items where texts are sparse rows. */
+  readonly sparse: SparseTextPlanes | undefined;
 }
 
 /** Which items a batch is scored by. */
@@ -44,6 +47,11 @@ export interface Asked {
   readonly all: boolean;
   /** Listed items. */
   readonly listed: boolean;
+}
+
+/** Place of the first text plane among a form's planes. */
+export function textPlaneOf(form: HistoryFeatureForm): number {
+  return form.repeats + 2 * form.attributes.length;
 }
 
 /**
@@ -256,15 +264,15 @@ export class HistoryInputs {
   /** For listed items the text of the histories, for all items the planes. */
   #writeText(
     struct: HeadStruct,
-    { batch, stride, features, planes }: HistorySource,
+    { batch, stride, features, planes, sparse }: HistorySource,
     form: HistoryFeatureForm,
     { all, listed }: Asked,
   ): void {
     const { size } = batch;
-    struct.set(HeadField.TextPlane, form.repeats + 2 * form.attributes.length);
+    struct.set(HeadField.TextPlane, textPlaneOf(form));
     struct.set(HeadField.TextItems, form.recent);
     struct.setFloat(HeadField.Decay, form.decay);
-    if (listed) {
+    if (listed && sparse === undefined) {
       const bytes = size * (features as FeatureMatrix).width * 4;
       struct.set(HeadField.TextLast, this.#reserve('textLast', bytes));
       struct.set(HeadField.TextRecent, this.#reserve('textRecent', bytes));

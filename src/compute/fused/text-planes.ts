@@ -1,8 +1,8 @@
 import type { HistoryBatch } from '../history-batch.js';
 import type { HistoryFeatureForm } from '../history-features.js';
+import type { CosineSource, NewCosines } from './cosine-rows.js';
 import type { Engine } from './engine.js';
 import { EngineBuffers } from './engine-buffers.js';
-import type { FeatureMatrix, NewCosines } from './feature-matrix.js';
 import { HeadField, HeadOp, PlaneJob, TILE } from './head-layout.js';
 import type { HeadStruct } from './head-struct.js';
 
@@ -39,7 +39,7 @@ interface Made {
  */
 export class TextPlanes {
   readonly #engine: Engine;
-  readonly #features: FeatureMatrix;
+  readonly #cosines: CosineSource;
   readonly #buffers: EngineBuffers;
   readonly #recent: number;
   readonly #bytes: number;
@@ -55,13 +55,13 @@ export class TextPlanes {
 
   /**
    * @param engine - where they are.
-   * @param features - the features they are made of; borrowed.
+   * @param cosines - what they are made of; borrowed.
    * @param form - decay, and how many items count.
    * @param itemCount - number of items A.
    */
-  constructor(engine: Engine, features: FeatureMatrix, { decay, recent }: HistoryFeatureForm, itemCount: number) {
+  constructor(engine: Engine, cosines: CosineSource, { decay, recent }: HistoryFeatureForm, itemCount: number) {
     this.#engine = engine;
-    this.#features = features;
+    this.#cosines = cosines;
     this.#buffers = new EngineBuffers(engine);
     this.#recent = recent;
     this.#bytes = Math.ceil(itemCount / TILE) * PLANES * TILE * 4;
@@ -186,14 +186,14 @@ export class TextPlanes {
         const { items } = kept;
         const needed = parent === undefined ? items : items.subarray(-1);
         // Any of them may be new: only near the limit would it be worth to count exactly.
-        if (last > first && cosines.size + needed.length > this.#features.capacity) break;
+        if (last > first && cosines.size + needed.length > this.#cosines.capacity) break;
         const job = jobs.subarray((last - first) * words, (last - first + 1) * words);
         job[PlaneJob.Planes] = kept.pointer;
         job[PlaneJob.Parent] = parent?.pointer ?? 0;
         job[PlaneJob.Items] = items.length;
         for (const [j, item] of needed.entries()) {
           cosines.add(item);
-          job[PlaneJob.Count + j] = this.#features.cosines(item, toMake);
+          job[PlaneJob.Count + j] = this.#cosines.cosines(item, toMake);
         }
       }
       this.#makeCosines(toMake, struct);

@@ -55,7 +55,9 @@ describe('ialp oracle eval', () => {
     // The simulated oracle reads text, and nothing else.
     expect(result).toMatchObject({ isWorthUsing: false, verdict: expect.stringMatching(/^Not worth using: /) });
     expect(stderr).toContain(result.verdict);
-    expect(readdirSync(out)).toEqual(expect.arrayContaining([expect.stringMatching(/^answers-/), 'oracle.json', 'report.html']));
+    expect(readdirSync(out)).toEqual(
+      expect.arrayContaining([expect.stringMatching(/^answers-/), 'oracle.json', 'report.html']),
+    );
   });
 
   it('asks nothing twice: a second run answers from the record', async () => {
@@ -97,6 +99,9 @@ describe('ialp oracle eval', () => {
     const stopped = await ialp(run, { signal: abortWhen(() => lines() > 10) });
     expect(stopped.code).toBe(130);
     expect(stopped.stderr).toContain(`the state is kept in ${out}`);
+    // What was in flight is still written down; a process would end only then.
+    for (let before = -1; before !== lines(); await new Promise((resolve) => setTimeout(resolve, 100)))
+      before = lines();
     const kept = lines();
     const { code, stdout } = await ialp([...run, '--json', '-']);
     expect(code).toBe(0);
@@ -111,6 +116,40 @@ describe('ialp oracle eval', () => {
     });
     expect(result.rows[0]).toMatchObject({ flipRate: 1, tokensPerAnswer: 11 });
     expect(result.rows[0]?.recallSpread).toBeCloseTo(0.3, 6);
+  });
+
+  it('caps what it may cost, earlier runs included, and goes on with more', async () => {
+    const out = temporaryFolder();
+    const module = join(out, 'quick.mjs');
+    writeFileSync(
+      module,
+      `export const model = { specificationVersion: 'v2', provider: 'test', modelId: 'quick', doGenerate: async () =>
+        ({ content: [{ type: 'text', text: 'b' }], finishReason: 'stop', usage: { inputTokens: 10, outputTokens: 1, totalTokens: 11 }, warnings: [] }) };`,
+    );
+    const run = [
+      ...base,
+      '--oracle',
+      `ai-sdk:${module}#model`,
+      '--out',
+      join(out, 'o'),
+      '--negatives',
+      'uniform',
+      '--orders',
+      '0',
+    ];
+    const capped = [...run, '--none-lists', '0', '--max-calls', '15'];
+    for (let again = 0; again < 2; again++) {
+      const { code, stderr } = await ialp(capped);
+      expect(code).toBe(3);
+      expect(stderr).toMatch(/budget/i);
+      const record = readdirSync(join(out, 'o')).find((name) => /^answers-\w+\.jsonl$/.test(name)) as string;
+      expect(
+        readFileSync(join(out, 'o', record), 'utf8')
+          .trim()
+          .split('\n'),
+      ).toHaveLength(16);
+    }
+    expect((await ialp([...run, '--none-lists', '0', '--max-calls', '40'])).code).toBe(0);
   });
 
   it('takes the folder of a built world', async () => {

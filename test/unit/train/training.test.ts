@@ -216,24 +216,28 @@ describe('pretrain and its oracle', () => {
     expect(beginnings.filter((history) => history === '').length).toBe(4);
   });
 
-  it('moves the policy towards what the oracle prefers, and away from it with answers turned round', async () => {
-    // The oracle always takes the lowest candidate; turned round, the highest.
-    const shareOfLow = async (turned: boolean): Promise<number> => {
-      using agent = smallAgent();
-      const choose = ({ candidates }: PreferenceQuery) =>
-        candidates.indexOf(turned ? Math.max(...candidates) : Math.min(...candidates));
-      await pretrain({
-        ...pretrainOptions(agent),
-        oracle: new ScriptedOracle(choose),
-        budget: { calls: 400 },
-        algorithm: { name: 'list', learningRate: 0.02 },
-      });
-      const top = agent.recommend({ k: 10 }).map(({ id }) => catalog.indexOf(id));
-      return top.filter((item) => item < 20).length / 10;
-    };
-    expect(await shareOfLow(false)).toBeGreaterThanOrEqual(0.8);
-    expect(await shareOfLow(true)).toBeLessThanOrEqual(0.2);
-  });
+  it.each(['list', 'likelihood'] as const)(
+    'moves the policy towards what the oracle prefers, and away from it with answers turned round: %s loss',
+    async (loss) => {
+      // The oracle always takes the lowest candidate; turned round, the highest.
+      const shareOfLow = async (turned: boolean): Promise<number> => {
+        using agent = smallAgent();
+        const choose = ({ candidates }: PreferenceQuery) =>
+          candidates.indexOf(turned ? Math.max(...candidates) : Math.min(...candidates));
+        await pretrain({
+          ...pretrainOptions(agent),
+          oracle: new ScriptedOracle(choose),
+          budget: { calls: 400 },
+          algorithm: { name: 'list', loss, learningRate: 0.02 },
+        });
+        // A user such as those it was trained on: all began with an item.
+        const top = agent.recommend({ history: [catalog.id(20)], k: 10 }).map(({ id }) => catalog.indexOf(id));
+        return top.filter((item) => item < 20).length / 10;
+      };
+      expect(await shareOfLow(false)).toBeGreaterThanOrEqual(0.8);
+      expect(await shareOfLow(true)).toBeLessThanOrEqual(0.2);
+    },
+  );
 
   it('learns nothing from answers that cannot be read, and stops where there are too many', async () => {
     using agent = smallAgent();
