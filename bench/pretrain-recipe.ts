@@ -449,17 +449,42 @@ for (const { what, got, floor, aim, atMost } of checks) {
   );
 }
 if (values.json !== undefined) {
-  const command = `npx tsx bench/pretrain-recipe.ts --worlds ${folders.map((folder) => folder.split('/').at(-1)).join(',')} --seeds ${seeds.length} --episodes ${episodes}`;
-  const rows = [...cells].map(([row, found]) => ({ row, ...confidenceInterval(returnsOf(row)), cells: found }));
+  const names = folders.map((folder) => folder.split('/').at(-1) as string);
+  const command = `npx tsx bench/pretrain-recipe.ts --worlds ${names.join(',')} --seeds ${seeds.length} --episodes ${episodes}`;
+  const round = (value: number): number => Number(value.toPrecision(5));
+  const rounded = ({ mean, low, high }: Interval) => ({ mean: round(mean), low: round(low), high: round(high) });
+  const rows = [...cells].map(([row, found]) => ({
+    row,
+    ...rounded(confidenceInterval(returnsOf(row))),
+    length: round(found.reduce((sum, cell) => sum + cell.length, 0) / found.length),
+    coverage: round(found.reduce((sum, cell) => sum + cell.coverage, 0) / found.length),
+    returns: found.map((cell) => round(cell.return)),
+  }));
   const judged = checks.map(({ what, got, floor, aim }) => ({
     what,
-    ...got,
+    ...rounded(got),
     floor: Number.isFinite(floor) ? floor : null,
     aim,
   }));
+  const of = [...new Set(learned.map(({ row }) => row))].map((row) => {
+    const runs = learned.filter((one) => one.row === row);
+    return {
+      row,
+      updates: runs.map(({ updates }) => updates),
+      temperature: runs.map(({ temperature }) => round(temperature)),
+      likeliestTemperature: runs.map(({ heldOut }) => (heldOut ? round(heldOut.temperature) : null)),
+      standardErrors: runs.map(({ heldOut }) => (heldOut ? round(heldOut.standardErrors) : null)),
+      seconds: runs.map(({ seconds }) => round(seconds)),
+    };
+  });
+  const order = names.flatMap((name) => seeds.map((seed) => `${name}/${seed}`));
+  const date = new Date().toISOString().slice(0, 10);
+  // A line an entry: short, and still to be read.
+  const list = (entries: readonly object[]) => entries.map((entry) => JSON.stringify(entry)).join(',\n');
+  const head = JSON.stringify({ command, date, node: process.version, order });
   await writeFile(
     values.json,
-    `${JSON.stringify({ command, date: new Date().toISOString().slice(0, 10), node: process.version, rows, checks: judged, learned }, null, 1)}\n`,
+    `${head.slice(0, -1)},"checks":[\n${list(judged)}],"rows":[\n${list(rows)}],"learned":[\n${list(of)}]}\n`,
   );
 }
 process.exitCode = isMissed ? 1 : 0;

@@ -45,6 +45,7 @@ export type {
 } from './train/pretrain.js';
 export { pretrain } from './train/pretrain.js';
 export type { QuestionPlanOptions } from './train/question-plan.js';
+export type { ChoiceFit } from './train/serving-temperature.js';
 export type {
   EventBase,
   TrainingCounts,
@@ -64,14 +65,20 @@ export type { CatalogOptions, Item, ItemId, ItemIndex } from './catalog/catalog.
 export { Catalog } from './catalog/catalog.js';
 export type { CoatData, CoatFiles, CoatOptions } from './catalog/coat.js';
 export { COAT_FILES, parseCoat } from './catalog/coat.js';
-export type { EmbedOptions, SavedFeatures, TfidfOptions } from './catalog/item-features.js';
+export type { EmbedOptions, ItemTerms, SavedFeatures, TfidfOptions } from './catalog/item-features.js';
 export { ItemFeatures } from './catalog/item-features.js';
 export type { LastfmData, LastfmFiles, LastfmOptions } from './catalog/lastfm.js';
 export { LASTFM_FILES, parseLastfm } from './catalog/lastfm.js';
 export type { MovielensData, MovielensFiles, MovielensOptions } from './catalog/movielens.js';
 export { MOVIELENS_FILES, parseMovielens } from './catalog/movielens.js';
-export type { OwnDataForm, OwnInteractions, ParseInteractionsOptions, ParseItemsOptions } from './catalog/own-data.js';
-export { parseInteractions, parseItems } from './catalog/own-data.js';
+export type {
+  OwnDataForm,
+  OwnInteractions,
+  ParseInteractionsOptions,
+  ParseItemNumbersOptions,
+  ParseItemsOptions,
+} from './catalog/own-data.js';
+export { parseInteractions, parseItemNumbers, parseItems } from './catalog/own-data.js';
 export type { SequenceStatistics, SplitOptions } from './catalog/sequences.js';
 export { Sequences } from './catalog/sequences.js';
 export type { TextSource } from './catalog/text-source.js';
@@ -181,6 +188,7 @@ export type {
   ActorCriticSettings,
   AlgorithmName,
   HistoryFeatureOptions,
+  HistoryFeatureSettings,
 } from './agent/agent-model.js';
 export type { ContentPolicyOptions } from './agent/content-policy.js';
 export { ContentPolicy } from './agent/content-policy.js';
@@ -237,7 +245,7 @@ export type { EngineVariant } from './compute/fused/engine-variants.js';
 export { gatherRows } from './compute/gather-rows.js';
 export type { HistoryBatch, HistoryBatchOptions } from './compute/history-batch.js';
 export { historyBatch } from './compute/history-batch.js';
-export type { HistoryFeatureForm, HistoryFeatures } from './compute/history-features.js';
+export type { DenseText, HistoryFeatureForm, HistoryFeatures, SparseText } from './compute/history-features.js';
 export type {
   AskedFor,
   Cotangents,
@@ -267,6 +275,7 @@ export type { AdamOptions, StepResult } from './compute/optimiser.js';
 export { Adam } from './compute/optimiser.js';
 export type { Parameter } from './compute/parameter-store.js';
 export { ParameterStore } from './compute/parameter-store.js';
+export type { TermRows } from './compute/sparse-cosines.js';
 export type {
   EncoderInput,
   NamedParameter,
@@ -275,6 +284,7 @@ export type {
   StateEncoder,
   StateEncoderForm,
 } from './compute/state-encoder.js';
+export type { PriorScale } from './encoder/history-features.js';
 export type { MeanOptions } from './encoder/mean-encoder.js';
 export { mean } from './encoder/mean-encoder.js';
 export type { SasRecOptions } from './encoder/sasrec.js';

@@ -41,6 +41,13 @@ const interactionsOptions = z.strictObject({
   minLength: z.int().min(1).default(1),
 });
 
+const itemNumbersOptions = z.strictObject({
+  ...form,
+  catalog: z.custom<Catalog>((value) => value instanceof Catalog, 'a Catalog'),
+  idColumn: name.default('id'),
+  valueColumn: name.default('rating'),
+});
+
 /** How a user's own file is written. */
 export interface OwnDataForm {
   /** `'csv'`: a header line, then RFC 4180 records. `'jsonl'`: one JSON object a line. */
@@ -118,6 +125,22 @@ export interface ParseInteractionsOptions extends OwnDataForm {
   readonly minLength?: number;
 }
 
+/** Options of {@link parseItemNumbers}. */
+export interface ParseItemNumbersOptions extends OwnDataForm {
+  /** The items that the numbers are of. */
+  readonly catalog: Catalog;
+  /**
+   * Column or field that holds the item's id.
+   * @default 'id'
+   */
+  readonly idColumn?: string;
+  /**
+   * Column or field that holds the number.
+   * @default 'rating'
+   */
+  readonly valueColumn?: string;
+}
+
 /** What {@link parseInteractions} read, and what it left out. */
 export interface OwnInteractions {
   /** One sequence a user, oldest first; users in order of first appearance. */
@@ -167,6 +190,36 @@ export async function parseItems(input: TextSource, options: ParseItemsOptions):
   if (items.length < 2)
     throw new InvalidDataError(`expected at least 2 items, got ${items.length}`, { source: form.source });
   return Catalog.fromItems(items, catalogOptions);
+}
+
+/**
+ * Reads one number for each item from CSV or JSONL, streaming: ratings, counts, margins. Records in any order; other columns are not read.
+ *
+ * @param input - the text.
+ * @param options - the file's form, its columns, and the catalogue.
+ * @returns `[A]`, by item index.
+ * @throws {InvalidDataError} with source, line, and column (CSV) or field: an item that the catalogue lacks, or that stands there twice, a
+ * number that is none or not finite, items without a number, and what `parseItems` refuses.
+ * @throws {InvalidArgumentError} when an option is wrong.
+ */
+export async function parseItemNumbers(input: TextSource, options: ParseItemNumbersOptions): Promise<Float64Array> {
+  const checked = checkOptions(itemNumbersOptions, options, 'parseItemNumbers');
+  const { catalog, idColumn, valueColumn, ...form } = checked;
+  const numbers = new Float64Array(catalog.size).fill(Number.NaN);
+  const lines = new Map<string, number>();
+  const columns = [idColumn, valueColumn];
+  await eachRow(input, form, { columns, needed: columns }, (row) => {
+    if (row === 'torn') return;
+    const id = uniqueRowId(row, idColumn, lines);
+    if (!catalog.has(id)) throw row.error(idColumn, 'an item of the catalogue', describeValue(id));
+    numbers[catalog.indexOf(id)] = row.number(valueColumn);
+  });
+  const missing = numbers.findIndex(Number.isNaN);
+  if (missing >= 0) {
+    const message = `expected a number for each of ${catalog.size} items, got ${lines.size}; there is none for ${describeValue(catalog.id(missing))}`;
+    throw new InvalidDataError(message, { source: form.source, field: valueColumn });
+  }
+  return numbers;
 }
 
 /**

@@ -7,7 +7,7 @@ import { type WorldOptions, withWorldOptions, worldOption } from './load-world.j
 import { type BudgetOptions, budgetOf, withBudgetOptions } from './oracle-options.js';
 import { openLanguageModel, oracleSpecOption } from './oracle-spec.js';
 import { integer, names } from './parse-options.js';
-import { type CommonOptions, type OpenSession, withCommonOptions } from './session.js';
+import { type CommonOptions, type OpenSession, withCommonOptions, writeWhole } from './session.js';
 import { openWorldLogs } from './world-logs.js';
 
 interface RateCommandOptions extends CommonOptions, WorldOptions, BudgetOptions {
@@ -86,7 +86,10 @@ async function run(command: Command, options: RateCommandOptions, open: OpenSess
         ? 'There is nothing to compare the ratings with.'
         : `Rank correlation with the log counts of train users: ${rankCorrelation.toFixed(3)}.`,
     );
-    session.say(`\nRatings  ${join(out, 'ratings.jsonl')}`);
+    const file = join(out, 'item-ratings.jsonl');
+    const lines = Array.from(ratings, (rating, item) => `${JSON.stringify({ id: catalog.id(item), rating })}\n`);
+    await writeWhole(file, lines.join(''));
+    session.say(`\nRatings  ${file}; learn with them: ialp pretrain --item-prior ${file}`);
     const { calls = 0, inputTokens = 0, outputTokens = 0, costUsd = 0 } = usage;
     await session.finish({
       title: `Ratings of ${logs.name}`,

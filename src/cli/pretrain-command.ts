@@ -6,7 +6,7 @@ import { formatCount } from '../experiment/report-html.js';
 import type { Method } from '../experiment/result-schema.js';
 import { plannedCalls, pretrainOnWorld } from '../experiment/run-on-world.js';
 import { fileStorage } from '../node/file-storage.js';
-import { readItems } from '../node/read-data.js';
+import { readItemNumbers, readItems } from '../node/read-data.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
 import { type RecordedAnswer, readAnswers } from '../oracle/recorded-answers.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
@@ -37,6 +37,7 @@ interface PretrainCommandOptions extends CommonOptions, WorldOptions, BackendOpt
   readonly attributes?: string[];
   readonly oracle?: string;
   readonly answers?: string;
+  readonly itemPrior?: string;
   readonly calls?: number;
   readonly epochs?: number;
   readonly algorithm: 'list' | 'paper';
@@ -60,7 +61,11 @@ export function addPretrain(root: Command, open: OpenSession): void {
     .option('--item-noun <word>', 'what one of --items is called', 'item')
     .option('--behavior <word>', 'what users do with --items', 'choosing')
     .addOption(oracleSpecOption())
-    .option('--answers <dir>', 'answers that `ialp distil` made, instead of an oracle: their folder or file');
+    .option('--answers <dir>', 'answers that `ialp distil` made, instead of an oracle: their folder or file')
+    .option(
+      '--item-prior <file>',
+      'one number for each item, such as `ialp oracle rate` writes: .jsonl or .csv with `id` and `rating`',
+    );
   withDebiasOptions(withModelOptions(command))
     .option('--calls <n>', 'questions in all (default: 2000, or what --epochs asks)', integer(1))
     .option('--epochs <n>', 'ten steps from every start so many times; --calls caps them', integer(1, 1_000_000))
@@ -149,6 +154,10 @@ function inOrder(answers: readonly RecordedAnswer[]): RecordedAnswer[] {
   return keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)).map(({ answer }) => answer);
 }
 
+async function priorOf({ itemPrior }: PretrainCommandOptions, catalog: Catalog): Promise<Float64Array | undefined> {
+  return itemPrior === undefined ? undefined : readItemNumbers(itemPrior, { catalog });
+}
+
 async function onWorld(
   command: Command,
   place: string,
@@ -160,6 +169,7 @@ async function onWorld(
   await session.startBackend(options.backend);
   session.say(world.description);
   const preset = worldPreset(world);
+  const itemPrior = await priorOf(options, world.catalog);
   const { starts = preset.starts } = options;
   const planned = plannedCalls({ calls, epochs, starts }, preset.calls);
   const { oracle, answers, described, method, close } = await openTeacher(command, world.catalog, options, session);
@@ -172,6 +182,7 @@ async function onWorld(
   const result = await pretrainOnWorld({
     ...{ world, oracle, answers, method, seed, algorithm, lanes, checkpointEvery, episodes, storage },
     ...(answers ? {} : { calls: planned, starts }),
+    ...(itemPrior ? { itemPrior } : {}),
     onProgress: (progress) => session.progress(describeRun(progress)),
     onWarning: session.warn,
     signal: session.signal,
@@ -225,7 +236,8 @@ async function onItems(
       : `Plan: ${formatCount(planned)} questions to ${described}, each start one item, learned from by '${algorithm}'.`,
   );
   const storage = await session.openState();
-  using agent = new ActorCritic(preset.agent({ seed, ...(algorithm === 'paper' ? { algorithm } : {}) }));
+  const itemPrior = await priorOf(options, catalog);
+  using agent = new ActorCritic(preset.agent({ seed, itemPrior, ...(algorithm === 'paper' ? { algorithm } : {}) }));
   const { lanes = preset.lanes } = options;
   const { updates, oracleCalls, fusedShare } = await pretrain({
     ...{ agent, algorithm, lanes, seed, checkpointEvery, storage },

@@ -2,6 +2,7 @@ import type { ActorCriticOptions, AlgorithmName } from '../agent/agent-model.js'
 import type { Catalog } from '../catalog/catalog.js';
 import { ItemFeatures } from '../catalog/item-features.js';
 import { sasRec } from '../encoder/sasrec.js';
+import { InvalidArgumentError } from '../foundation/errors.js';
 import type { World } from '../world/world.js';
 
 /** What {@link WorldPreset.agent} is asked. */
@@ -10,6 +11,8 @@ export interface PresetAgentOptions {
   readonly seed: number;
   /** How it will learn online; `'paper'` gives it the critic over actions of Eq. 7. @default 'ppo' */
   readonly algorithm?: AlgorithmName | undefined;
+  /** One number for every item, by item index, such as `rateItems()` gives; not for `'paper'`. @default none */
+  readonly itemPrior?: ArrayLike<number> | undefined;
 }
 
 /** Settings that fit a world, or a catalogue of your own: where the command line's defaults come from. */
@@ -69,7 +72,7 @@ function preset(catalog: Catalog, { items, attributes, contextWidth, ...numbers 
     ...COMMON,
     ...numbers,
     attributes,
-    agent: ({ seed, algorithm = 'ppo' }) => {
+    agent: ({ seed, algorithm = 'ppo', itemPrior }) => {
       const common = {
         catalog,
         encoder: sasRec({ width: 32, blocks: 1, historyLength: HISTORY.historyLength }),
@@ -78,14 +81,20 @@ function preset(catalog: Catalog, { items, attributes, contextWidth, ...numbers 
         seed,
       };
       // The paper's agent has items by id and no history features: the defaults of `algorithm: 'paper'`.
-      if (algorithm === 'paper') return common;
+      if (algorithm === 'paper') {
+        if (!itemPrior) return common;
+        throw new InvalidArgumentError(
+          "expected `itemPrior` with another algorithm than 'paper', whose agent has no history features",
+          { argument: 'itemPrior' },
+        );
+      }
       // Thousands of texts take seconds: once for all agents of a world.
       if (items !== 'id') features ??= ItemFeatures.tfidf(catalog);
       return {
         ...common,
         items,
         ...(features ? { features } : {}),
-        historyFeatures: { repeats: HISTORY.repeats, attributes },
+        historyFeatures: { repeats: HISTORY.repeats, attributes, ...(itemPrior ? { prior: itemPrior } : {}) },
       };
     },
   };

@@ -76,6 +76,8 @@ export interface PretrainOnWorldOptions extends RunOnWorldOptions {
   readonly method?: Method | undefined;
   /** The agent. @default that of `worldPreset(world)` */
   readonly agent?: ActorCriticOptions | undefined;
+  /** One number for every item, by item index, such as `rateItems()` gives: one more history feature; only where `agent` is not given. @default none */
+  readonly itemPrior?: ArrayLike<number> | undefined;
   /** Questions in all. @default the preset's, 2000; where `epochs` is given, all that those ask */
   readonly calls?: number | undefined;
   /** Episodes from every start; caps the questions. */
@@ -193,6 +195,7 @@ const pretrainSchema = z.strictObject({
   answers: z.custom<readonly RecordedAnswer[]>((value) => Array.isArray(value), 'an array of answers').optional(),
   method: z.custom<Method>((value) => typeof value === 'string').default('ialp'),
   agent: z.custom<ActorCriticOptions>((value) => typeof value === 'object').optional(),
+  itemPrior: z.custom<ArrayLike<number>>((value) => typeof value === 'object' && value !== null).optional(),
   calls: count.optional(),
   epochs: count.optional(),
   starts: count.optional(),
@@ -255,7 +258,13 @@ export function plannedCalls(
  */
 export async function pretrainOnWorld(options: PretrainOnWorldOptions): Promise<PretrainOnWorldResult> {
   const checked = checkOptions(pretrainSchema, options, 'pretrainOnWorld');
-  const { world, oracle, answers, method, seed, storage, signal, onProgress, algorithm = 'list' } = checked;
+  const { world, oracle, answers, method, seed, storage, signal, onProgress, algorithm = 'list', itemPrior } = checked;
+  if (itemPrior && checked.agent) {
+    throw new InvalidArgumentError(
+      'pretrainOnWorld: expected `itemPrior` without `agent`; give it to the agent as `historyFeatures: { prior }`',
+      { argument: 'itemPrior' },
+    );
+  }
   if ((oracle === undefined) === (answers === undefined)) {
     throw new InvalidArgumentError(
       `pretrainOnWorld: expected exactly one of \`oracle\` and \`answers\`, got ${oracle ? 'both' : 'neither'}`,
@@ -267,13 +276,15 @@ export async function pretrainOnWorld(options: PretrainOnWorldOptions): Promise<
   const { episodes = preset.episodes, starts = preset.starts, lanes = preset.lanes } = checked;
   const name = typeof algorithm === 'string' ? algorithm : algorithm.name;
   const calls = plannedCalls({ ...checked, starts }, preset.calls);
-  const agentOptions = checked.agent ?? preset.agent({ seed, ...(name === 'paper' ? { algorithm: name } : {}) });
+  const agentOptions =
+    checked.agent ?? preset.agent({ seed, itemPrior, ...(name === 'paper' ? { algorithm: name } : {}) });
   const agent = new ActorCritic(agentOptions);
   try {
     const asked = oracle
       ? { oracle: oracle.id }
       : { answers: await sha256Hex(canonicalJson(answers?.map(withoutScores))) };
-    const run = { ...asked, method, calls, starts, seed, initial: await agent.sha256() };
+    const rated = itemPrior ? { itemPrior: await sha256Hex(canonicalJson(Array.from(itemPrior))) } : {};
+    const run = { ...asked, ...rated, method, calls, starts, seed, initial: await agent.sha256() };
     const measurements = await Measurements.open({ world, split: 'test', episodes, storage, run, signal });
     onProgress?.({ phase: 'measure', done: 0 });
     const still = { seed, steps: 0, updates: 0, oracleCalls: 0, algorithm: 'none' as const };

@@ -6,11 +6,12 @@
 
 export type { FileStorageOptions } from './file-storage.js';
 export { FileStorage, fileStorage } from './file-storage.js';
-export type { ReadInteractionsOptions, ReadItemsOptions } from './read-data.js';
+export type { ReadInteractionsOptions, ReadItemNumbersOptions, ReadItemsOptions } from './read-data.js';
 export {
   readAmazon,
   readCoat,
   readInteractions,
+  readItemNumbers,
   readItems,
   readLastfm,
   readMovielens,

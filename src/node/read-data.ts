@@ -15,8 +15,10 @@ import {
 import {
   type OwnInteractions,
   type ParseInteractionsOptions,
+  type ParseItemNumbersOptions,
   type ParseItemsOptions,
   parseInteractions,
+  parseItemNumbers,
   parseItems,
 } from '../catalog/own-data.js';
 import { parseTracks, TRACKS_FILES, type TracksData, type TracksFiles, type TracksOptions } from '../catalog/tracks.js';
@@ -125,6 +127,24 @@ export type ReadInteractionsOptions = Omit<ParseInteractionsOptions, 'source' | 
 export async function readItems(path: string, options: ReadItemsOptions): Promise<Catalog> {
   return readStream(path, 'readItems', (chunks) =>
     parseItems(chunks, { ...formOf(path, 'readItems', options), ...options, source: path }),
+  );
+}
+
+/** Options of {@link readItemNumbers}: those of `parseItemNumbers`, the source being the path and the format told by its ending if not given. */
+export type ReadItemNumbersOptions = Omit<ParseItemNumbersOptions, 'source' | 'format'> &
+  Partial<Pick<ParseItemNumbersOptions, 'format'>>;
+
+/**
+ * Reads one number for each item from a file, streaming: ratings that `ialp oracle rate` wrote, or your own, for `historyFeatures.prior`.
+ *
+ * @param path - `.csv`, `.tsv` (tabs), `.jsonl` or `.ndjson`; any name where `format` is given.
+ * @param options - as `parseItemNumbers`.
+ * @throws {InvalidDataError} when the file cannot be read, or as `parseItemNumbers`, the path being the source.
+ * @throws {InvalidArgumentError} when an option is wrong or the ending tells no format.
+ */
+export async function readItemNumbers(path: string, options: ReadItemNumbersOptions): Promise<Float64Array> {
+  return readStream(path, 'readItemNumbers', (chunks) =>
+    parseItemNumbers(chunks, { ...formOf(path, 'readItemNumbers', options), ...options, source: path }),
   );
 }
 

@@ -1,3 +1,4 @@
+import { DisposedError } from '../foundation/errors.js';
 import { isAnswer } from './answer-log.js';
 import { checkPreference } from './check-query.js';
 import { orAbort } from './or-abort.js';
@@ -9,6 +10,9 @@ type Flight = Promise<Landed>;
 
 /** Ends a flight; only the first call counts. */
 type Land = (landed: Landed) => void;
+
+/** How long a close waits for an oracle that has been closed and still neither answers nor rejects, in milliseconds. */
+const PATIENCE_MS = 5_000;
 
 /** What an answer costs that is there already. */
 const FREE: Usage = { calls: 0, inputTokens: 0, outputTokens: 0 };
@@ -40,14 +44,61 @@ export class AskOnce {
   readonly #keeper: AnswerKeeper;
   readonly #inFlight = new Map<string, Flight>();
   readonly #counts = { asked: 0, replayed: 0, shared: 0 };
+  readonly #owner: string;
+  /** Each ends the wait for one call of the oracle. */
+  readonly #ends = new Set<(reason: unknown) => void>();
+  readonly #writes = new Set<Promise<void>>();
+  #closing: Promise<void> | undefined;
+  /** Whether answers that still come are too late: the record may have another writer by now. */
+  #isOver = false;
 
   /**
-   * @param oracle - who is asked.
+   * @param oracle - who is asked; closed with this.
    * @param keeper - who remembers.
+   * @param owner - name of the oracle's class, for errors.
    */
-  constructor(oracle: PreferenceOracle, keeper: AnswerKeeper) {
+  constructor(oracle: PreferenceOracle, keeper: AnswerKeeper, owner: string) {
     this.#oracle = oracle;
     this.#keeper = keeper;
+    this.#owner = owner;
+  }
+
+  /** @throws {DisposedError} once {@link AskOnce.close} was called. */
+  throwIfClosed(): void {
+    if (this.#closing !== undefined) throw new DisposedError(this.#owner);
+  }
+
+  /** Resolves when every answer that has come by now is kept, or could not be. Never rejects. */
+  async written(): Promise<void> {
+    await Promise.allSettled(this.#writes);
+  }
+
+  /**
+   * Closes the oracle, and resolves when nothing is in flight any more: what it still answered is kept, and nothing is afterwards. An
+   * oracle that neither answers nor rejects is waited for no longer than 5 s; those who wait for it get a `DisposedError`.
+   *
+   * @throws what the oracle's `close` rejects with, after that.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#oracle.close?.();
+    } finally {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const patience = new Promise((resolve) => {
+        timer = setTimeout(resolve, PATIENCE_MS);
+      });
+      // A flight lands when its answer is kept, or its asker was refused one.
+      await Promise.race([Promise.all(this.#inFlight.values()), patience]);
+      clearTimeout(timer);
+      this.#isOver = true;
+      for (const end of this.#ends) end(new DisposedError(this.#owner));
+      await this.written();
+    }
   }
 
   /** So far; a copy. */
@@ -178,10 +229,16 @@ export class AskOnce {
     settle: (i: number, preference: Preference) => void,
     signal: AbortSignal | undefined,
   ): Promise<void> {
+    this.throwIfClosed();
+    let end: (reason: unknown) => void = () => {};
+    const ended = new Promise<never>((_, reject) => {
+      end = reject;
+    });
+    this.#ends.add(end);
     const writes = new Map<number, Promise<void>>();
     const take = (position: number, given: unknown): void => {
       const i = own[position];
-      if (i === undefined || writes.has(i)) return;
+      if (i === undefined || writes.has(i) || this.#isOver) return;
       const query = queries[i] as PreferenceQuery;
       const preference = checkPreference(query, given, this.#oracle.id);
       const write = async (): Promise<void> => {
@@ -190,16 +247,19 @@ export class AskOnce {
         settle(i, preference);
       };
       const writing = write();
-      // Awaited below; without this a failed write would be an unhandled rejection while the others are still asked.
-      writing.catch(() => {});
       writes.set(i, writing);
+      this.#writes.add(writing);
+      // Awaited below; unless it is handled here, a failed write would be an unhandled rejection while the others are still asked.
+      writing.catch(() => {}).finally(() => this.#writes.delete(writing));
     };
     try {
       this.#counts.asked += own.length;
       const asked = own.map((i) => queries[i] as PreferenceQuery);
-      const answers = await this.#oracle.prefer(asked, { ...(signal === undefined ? {} : { signal }), onResult: take });
+      const options = { ...(signal === undefined ? {} : { signal }), onResult: take };
+      const answers = await Promise.race([this.#oracle.prefer(asked, options), ended]);
       for (let position = 0; position < own.length; position++) take(position, answers[position]);
     } finally {
+      this.#ends.delete(end);
       // Also after an abort: what was answered is kept.
       const written = await Promise.allSettled(writes.values());
       const lost = written.find((result) => result.status === 'rejected');

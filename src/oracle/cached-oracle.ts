@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Catalog, ItemIndex } from '../catalog/catalog.js';
-import { DisposedError, InvalidDataError } from '../foundation/errors.js';
+import { InvalidDataError } from '../foundation/errors.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { JsonlLog } from '../foundation/jsonl.js';
 import { checkOptions } from '../foundation/options.js';
@@ -92,7 +92,6 @@ export class CachedOracle implements PreferenceOracle {
   /** In the order of use, the latest last. */
   readonly #entries: Map<string, Entry>;
   readonly #asking: AskOnce;
-  #closed = false;
 
   private constructor(options: z.output<typeof schema>, log: JsonlLog | undefined, entries: Map<string, Entry>) {
     const { oracle, catalog } = options;
@@ -102,10 +101,14 @@ export class CachedOracle implements PreferenceOracle {
     this.#options = options;
     this.#log = log;
     this.#entries = entries;
-    this.#asking = new AskOnce(oracle, {
-      lookUp: (key, query) => this.#lookUp(key, query),
-      keep: (key, query, preference) => this.#keep(key, query, preference),
-    });
+    this.#asking = new AskOnce(
+      oracle,
+      {
+        lookUp: (key, query) => this.#lookUp(key, query),
+        keep: (key, query, preference) => this.#keep(key, query, preference),
+      },
+      'CachedOracle',
+    );
     if (oracle.estimate !== undefined) {
       this.estimate = async (queries) => {
         this.#check(queries, 'estimate');
@@ -147,7 +150,7 @@ export class CachedOracle implements PreferenceOracle {
    * @throws `signal.reason` on abort. Answers that had come by then are kept.
    */
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
-    if (this.#closed) throw new DisposedError('CachedOracle');
+    this.#asking.throwIfClosed();
     const asked = checkPreferOptions(options, 'CachedOracle.prefer');
     asked.signal?.throwIfAborted();
     this.#check(queries, 'prefer', this.maxBatch);
@@ -156,11 +159,12 @@ export class CachedOracle implements PreferenceOracle {
     return this.#asking.prefer(queries, keys, asked);
   }
 
-  /** Closes the oracle behind. Safe to call twice. */
+  /**
+   * Closes the oracle behind, and resolves when all that it still answered is kept. An oracle that then neither answers nor rejects is
+   * waited for no longer than 5 s. Safe to call twice.
+   */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.#options.oracle.close?.();
+    await this.#asking.close();
   }
 
   #check(queries: readonly PreferenceQuery[], method: string, maxBatch?: number): void {

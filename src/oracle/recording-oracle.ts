@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.js';
-import { DisposedError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import type { Storage } from '../foundation/storage.js';
 import { AnswerLog } from './answer-log.js';
@@ -63,23 +62,21 @@ export class RecordingOracle implements PreferenceOracle {
   readonly maxBatch?: number;
   /** What the oracle behind expects, and nothing for questions on record. Absent where it cannot tell. */
   readonly estimate?: NonNullable<PreferenceOracle['estimate']>;
-  readonly #oracle: PreferenceOracle;
   readonly #catalog: Catalog;
   readonly #log: AnswerLog;
   readonly #asking: AskOnce;
-  #closed = false;
 
   private constructor(oracle: PreferenceOracle, catalog: Catalog, log: AnswerLog) {
     this.id = oracle.id;
     this.itemCount = catalog.size;
     if (oracle.maxBatch !== undefined) this.maxBatch = oracle.maxBatch;
-    this.#oracle = oracle;
     this.#catalog = catalog;
     this.#log = log;
-    this.#asking = new AskOnce(oracle, {
-      lookUp: (key, query) => log.answer(key, query),
-      keep: (key, query, preference) => log.keep(key, query, preference),
-    });
+    const keeper = {
+      lookUp: (key: string, query: PreferenceQuery) => log.answer(key, query),
+      keep: log.keep.bind(log),
+    };
+    this.#asking = new AskOnce(oracle, keeper, 'RecordingOracle');
     if (oracle.estimate !== undefined) {
       this.estimate = async (queries) => {
         this.#check(queries, 'estimate');
@@ -126,23 +123,29 @@ export class RecordingOracle implements PreferenceOracle {
    * @throws {InvalidArgumentError} when a query is malformed.
    * @throws {DisposedError} after {@link RecordingOracle.close}.
    * @throws {CheckpointError} when an answer cannot be written down.
-   * @throws `signal.reason` on abort. Answers that had come by then are in the record.
+   * @throws `signal.reason` on abort, once the answers that had come by then are in the record: another run may go on from it.
    */
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
-    if (this.#closed) throw new DisposedError('RecordingOracle');
+    this.#asking.throwIfClosed();
     const asked = checkPreferOptions(options, 'RecordingOracle.prefer');
     asked.signal?.throwIfAborted();
     this.#check(queries, 'prefer', this.maxBatch);
     const keys = await Promise.all(queries.map((query) => this.#log.keyOf(query)));
     asked.signal?.throwIfAborted();
-    return this.#asking.prefer(queries, keys, asked);
+    try {
+      return await this.#asking.prefer(queries, keys, asked);
+    } catch (error) {
+      await this.#asking.written();
+      throw error;
+    }
   }
 
-  /** Closes the oracle behind. Safe to call twice. */
+  /**
+   * Closes the oracle behind, and resolves when all that it still answered is in the record; from then on another may write to it. An
+   * oracle that then neither answers nor rejects is waited for no longer than 5 s. Safe to call twice.
+   */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.#oracle.close?.();
+    await this.#asking.close();
   }
 
   #check(queries: readonly PreferenceQuery[], method: string, maxBatch?: number): void {

@@ -75,4 +75,42 @@ describe('historyFeatures', () => {
     });
     expect(different, 'the planes must depend on the last item').toBeGreaterThan(100);
   });
+
+  it('have the z-score of a prior in every row, the empty history too', () => {
+    const prior = Array.from({ length: A }, (_, a) => 3 + a * a);
+    const catalog = { size: A, attributes: [], attributeCodes: () => new Int32Array(0) };
+    const made = historyFeatures({ catalog, repeats: 1, prior });
+    expect(made.names).toEqual(['repeat1', 'prior']);
+    const plane = made.planes(historyBatch(histories)).subarray(histories.length * A);
+    const mean = prior.reduce((sum, x) => sum + x, 0) / A;
+    const deviation = Math.sqrt(prior.reduce((sum, x) => sum + (x - mean) ** 2, 0) / A);
+    for (const [i, value] of plane.entries()) {
+      expect(value).toBeCloseTo(((prior[i % A] as number) - mean) / deviation, 5);
+    }
+    // Equal numbers tell nothing, and must not become what is left of rounding.
+    const flat = historyFeatures({ catalog, repeats: 0, prior: new Array<number>(A).fill(0.1) });
+    expect(flat.planes(historyBatch([[1]])).every((value) => value === 0)).toBe(true);
+    for (const wrong of [[1, 2], prior.map((x, i) => (i === 4 ? Number.NaN : x))]) {
+      expect(() => historyFeatures({ catalog, prior: wrong })).toThrow(/`prior`/);
+    }
+  });
+
+  it('compare texts by their exact terms where the features have them', () => {
+    const terms = {
+      offsets: Int32Array.from({ length: A + 1 }, (_, a) => 2 * a),
+      terms: Int32Array.from({ length: 2 * A }, (_, i) => (i >> 1) + (i & 1)),
+      weights: new Float32Array(2 * A).fill(Math.SQRT1_2),
+      termCount: A + 1,
+    };
+    const catalog = { size: A, attributes: [], attributeCodes: () => new Int32Array(0) };
+    const matrix = Float32Array.from(texts.flat());
+    const planes = historyFeatures({ catalog, repeats: 0, features: { matrix, width: WIDTH, terms } }).planes(
+      historyBatch([[4]]),
+    );
+    // Each item shares one of two equal terms with its neighbours.
+    const last = Array.from(planes.subarray(0, A));
+    for (const [a, value] of last.entries()) {
+      expect(value).toBeCloseTo(a === 4 ? 1 : Math.abs(a - 4) === 1 ? 0.5 : 0, 5);
+    }
+  });
 });

@@ -226,6 +226,47 @@ describe('a new item', () => {
 
 const twinId = items[20]?.id as string;
 
+describe('an item prior', () => {
+  const priorOf = (catalog: Catalog) =>
+    catalog.ids().map((id) => id.length + [...id].reduce((sum, c) => sum + c.charCodeAt(0), 0));
+
+  it('is saved by item id with its scale, and tells nothing of a new item', async () => {
+    const storage = new MemoryStorage();
+    // Few dimensions, so that texts are compared by their exact terms.
+    const features = ItemFeatures.tfidf(source, { dimensions: 12 });
+    expect(features.terms).toBeDefined();
+    const prior = priorOf(source);
+    using agent = makeAgent({ features, historyFeatures: { repeats: 2, attributes: ['category'], prior } });
+    await agent.save(storage);
+    const history = [items[7], items[31]].map((item) => (item as Item).id);
+    const scoresOf = (one: ActorCritic, ids: readonly string[]) => {
+      const batch = historyBatch([history.map((id) => one.catalog.indexOf(id))]);
+      const list = Int32Array.from(ids, (id) => one.catalog.indexOf(id));
+      return [...one.kernels.forward(batch, { scoresOf: { head: 'actor', items: list, width: list.length } }).scores];
+    };
+    const kept = shortened.ids();
+    const wanted = scoresOf(agent, kept);
+    for (const catalog of [source, shuffled, shortened, longer]) {
+      using loaded = await ActorCritic.load(storage, { catalog });
+      expect(loaded.settings).toEqual(agent.settings);
+      for (const [i, score] of scoresOf(loaded, kept).entries()) expect(score).toBeCloseTo(wanted[i] as number, 4);
+      using copy = loaded.clone();
+      expect(copy.probabilities(historyBatch([[]]))).toEqual(loaded.probabilities(historyBatch([[]])));
+    }
+    using loaded = await ActorCritic.load(storage, { catalog: longer });
+    const mean = prior.reduce((sum, value) => sum + value, 0) / prior.length;
+    expect(loaded.prior?.[longer.indexOf('stranger')]).toBeCloseTo(mean, 9);
+    // Without the prior the same weights say something else.
+    using blind = makeAgent({
+      features,
+      historyFeatures: { repeats: 2, attributes: ['category'], prior: prior.map(() => 1) },
+    });
+    expect(
+      Math.max(...scoresOf(blind, kept).map((score, i) => Math.abs(score - (wanted[i] as number)))),
+    ).toBeGreaterThan(0.05);
+  });
+});
+
 describe('an encoder', () => {
   const own: StateEncoder = { ...mean({ width: 8, historyLength: 4 }), name: 'mine' };
 

@@ -505,3 +505,44 @@ describe('ReplayBuffer', () => {
     expect(buffer.capacity).toBe(2);
   });
 });
+
+describe('transitions held out', () => {
+  const add = (buffer: ReplayBuffer, step: number, heldOut?: Uint8Array): void =>
+    buffer.add({
+      histories: historyBatch([[step], [step]]),
+      actions: Int32Array.of(2 * step, 2 * step + 1),
+      rewards: new Float32Array(2),
+      terminated: new Uint8Array(2),
+      truncated: Uint8Array.of(1, 1),
+      logProb: new Float32Array(2),
+      ...(heldOut ? { heldOut } : {}),
+    });
+  const actionsOf = (batches: readonly TransitionColumns[]) =>
+    batches.flatMap(({ actions }) => [...actions]).toSorted((a, b) => a - b);
+
+  it('are never sampled, are given apart, and come through a checkpoint', () => {
+    const buffer = new ReplayBuffer({ lanes: 2, stepsPerLane: 8, holdsOut: true });
+    for (let step = 0; step < 8; step++) add(buffer, step, Uint8Array.of(step % 2, step === 5 ? 1 : 0));
+    const held = [2, 6, 10, 11, 14];
+    const others = Array.from({ length: 16 }, (_, i) => i).filter((i) => !held.includes(i));
+    const copy = new ReplayBuffer({ lanes: 2, stepsPerLane: 8, holdsOut: true });
+    copy.load(decodeNamedArrays(encodeNamedArrays(buffer.toNamedArrays(), {}), 'test').arrays, 'test');
+    for (const one of [buffer, copy]) {
+      expect(actionsOf(one.all('heldOut', 2))).toEqual(held);
+      expect(one.all('heldOut', 2).map(({ size }) => size)).toEqual([2, 2, 1]);
+      expect(actionsOf(one.all('learned', 100))).toEqual(others);
+      expect(new Set(one.sample(500, new Rng(1)).actions)).toEqual(new Set(others));
+    }
+  });
+
+  it('leave nothing to sample where all are, and are refused where the buffer holds none out', () => {
+    const buffer = new ReplayBuffer({ lanes: 2, stepsPerLane: 2, holdsOut: true });
+    add(buffer, 0, Uint8Array.of(1, 1));
+    expect(() => buffer.sample(1, new Rng(1))).toThrow(InvalidArgumentError);
+    const plain = new ReplayBuffer({ lanes: 2, stepsPerLane: 2 });
+    expect(() => add(plain, 0, Uint8Array.of(0, 1))).toThrow(InvalidArgumentError);
+    add(plain, 0);
+    expect(plain.all('heldOut', 4)).toEqual([]);
+    expect(actionsOf(plain.all('learned', 4))).toEqual([0, 1]);
+  });
+});
