@@ -44,7 +44,8 @@ console.log(`None in ${(100 * noneRate).toFixed(0)} %.`);
 const starts = Array.from({ length: sequences.count }, (_, i) =>
   Array.from(sequences.sequence(i), (x) => catalog.id(x)),
 );
-using agent = new ActorCritic({ catalog, encoder: sasRec({ width: 16 }), seed: 1 });
+const historyFeatures = { attributes: ['author', 'genre'] }; // what equal values are worth is learned, one weight each
+using agent = new ActorCritic({ catalog, encoder: sasRec({ width: 16 }), historyFeatures, seed: 1 });
 const storage = fileStorage('runs/books');
 const { asked } = await pretrain({ agent, oracle, starts, stepsPerEpisode: 5, budget: { calls: 300 }, storage });
 console.log(`${asked} questions put to the model`);

@@ -131,6 +131,7 @@ async function run(command: Command, options: DistilCommandOptions, open: OpenSe
     } = await openOracle(options.oracle, {
       ...askingOptionsOf(options),
       ...{ catalog: plan.catalog, seed, candidateCount: options.candidates, storage },
+      ...{ budget, prices, isDry: dryRun },
       say: (line) => session.say(line),
       signal: session.signal,
     });

@@ -32,7 +32,7 @@ export function withModelOptions(command: Command): Command {
     .option('--none-threshold <x>', 'where None begins, as `ialp oracle eval` finds it for the read-out', signedReal)
     .option('--noise <x>', 'standard deviation of the simulated oracle’s noise', real(0, 1000), 0.1)
     .option('--concurrency <n>', 'calls of a model at the same time (default: what it takes, else 4)', integer(1, 64))
-    .option('--timeout <seconds>', 'for one call of a model', real(0.001, 3600), 60)
+    .option('--timeout <seconds>', 'for one call of a model (default: 60; 300 for likelihood)', real(0.001, 3600))
     .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512));
 }
 

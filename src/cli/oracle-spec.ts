@@ -8,6 +8,8 @@ import type { Catalog } from '../catalog/catalog.js';
 import { InvalidArgumentError, InvalidDataError } from '../foundation/errors.js';
 import { closest } from '../foundation/options.js';
 import { MemoryStorage, type Storage } from '../foundation/storage.js';
+import type { BudgetCaps, TokenPrices } from '../oracle/budget.js';
+import { BudgetedOracle } from '../oracle/budgeted-oracle.js';
 import { CachedOracle } from '../oracle/cached-oracle.js';
 import { DebiasedOracle, type DebiasMethod } from '../oracle/debiased-oracle.js';
 import type { LanguageModel } from '../oracle/language-model.js';
@@ -16,6 +18,7 @@ import { LimitedOracle } from '../oracle/limited-oracle.js';
 import { LlmOracle } from '../oracle/llm-oracle.js';
 import type { Readout } from '../oracle/none-threshold.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
+import { recordedSpending } from '../oracle/recorded-spending.js';
 import { ReplayOracle } from '../oracle/replay-oracle.js';
 import { SimulatedOracle } from '../oracle/simulated-oracle.js';
 import { openQuestions } from '../train/distil.js';
@@ -146,12 +149,18 @@ export interface OpenOracleOptions {
   readonly perMinute?: number | undefined;
   /** Calls at the same time. @default what the back-end takes, else 4 */
   readonly concurrency?: number | undefined;
-  /** Time for one call of a model, in ms. @default 60_000 */
+  /** Time for one call of a model, in ms. @default 60_000, of the likelihood read-out 300_000 */
   readonly timeoutMs?: number | undefined;
   /** Threads of a model in this process. @default the idle cores */
   readonly modelThreads?: number | undefined;
   /** Where the items' own likelihoods, and the calls behind debiased answers, are kept from run to run; borrowed. @default in memory only */
   readonly storage?: Storage | undefined;
+  /** Caps on the calls of `pride`, whose calibration comes before any question; what `storage` holds is counted. @default none */
+  readonly budget?: BudgetCaps | undefined;
+  /** US dollars for a million tokens. @default nothing is known */
+  readonly prices?: TokenPrices | undefined;
+  /** A dry run: the oracle only estimates, and nobody is asked beyond the probe of a server. @default false */
+  readonly isDry?: boolean | undefined;
   /** Told what was found out about a server. */
   readonly say?: ((line: string) => void) | undefined;
   /** Gives up. */
@@ -304,9 +313,9 @@ async function debiased(
   options: OpenOracleOptions,
 ): Promise<PreferenceOracle> {
   const { catalog, seed = 0, noneThreshold, permutations, candidateCount = 10, storage, signal } = options;
-  // One answer is many calls: those that were paid before a kill are not paid again.
-  const cached =
-    storage === undefined ? read : await CachedOracle.open({ oracle: read, catalog, storage, key: 'calls.jsonl' });
+  const { isDry = false, say } = options;
+  const asked = method === 'pride' ? await capped(read, options) : read;
+  const cached = storage === undefined ? asked : await openCalls(asked, catalog, storage);
   const calibration =
     method === 'pride'
       ? await openQuestions({
@@ -314,13 +323,36 @@ async function debiased(
           ...{ count: CALIBRATION_QUESTIONS, oracleId: 'calibration', storage: new MemoryStorage() },
         })
       : [];
-  return DebiasedOracle.create({
-    ...{ oracle: cached, catalog, method, seed },
+  const oracle = await DebiasedOracle.create({
+    ...{ oracle: cached, catalog, method, seed, calibrate: !isDry },
     ...(method === 'pride' ? { calibration } : {}),
     ...(method === 'contextual' && read instanceof LlmOracle ? { contentFree: read } : {}),
     ...(permutations === undefined || method !== 'cyclic' ? {} : { permutations }),
     ...(noneThreshold === undefined ? {} : { noneThreshold }),
     ...(signal === undefined ? {} : { signal }),
+  });
+  if (method !== 'pride' || !isDry) return oracle;
+  const { calls = 0, inputTokens = 0 } = (await oracle.estimateCalibration()) ?? {};
+  if (calls > 0)
+    say?.(`Before the first question pride is calibrated: about ${calls} calls, ${inputTokens} tokens of prompts.`);
+  return oracle;
+}
+
+/** One answer is many calls: those that were paid before a kill are not paid again. */
+function openCalls(oracle: PreferenceOracle, catalog: Catalog, storage: Storage): Promise<CachedOracle> {
+  return CachedOracle.open({ oracle, catalog, storage, key: 'calls.jsonl', maxEntries: 10_000_000 });
+}
+
+/** Calls under the caps: those of a calibration are no question of a job, whose own budget does not see them. */
+async function capped(
+  oracle: PreferenceOracle,
+  { budget, prices, catalog, storage }: OpenOracleOptions,
+): Promise<PreferenceOracle> {
+  if (budget === undefined) return oracle;
+  const paid = storage === undefined ? undefined : await openCalls(oracle, catalog, storage);
+  return new BudgetedOracle({
+    ...{ oracle, caps: budget, spent: recordedSpending(paid, prices) },
+    ...(prices === undefined ? {} : { prices }),
   });
 }
 

@@ -17,6 +17,20 @@ export interface TermRows {
  * their rows. Both cost what the texts share, not a product with every item's features.
  */
 export class SparseCosines {
+  static readonly #made = new WeakMap<TermRows, SparseCosines>();
+
+  /**
+   * Those of some rows, made once: an index by term is as large as the rows, and every agent of a catalogue reads the same ones.
+   *
+   * @param rows - borrowed; must not change.
+   * @throws {InvalidArgumentError} when the arrays do not fit together.
+   */
+  static of(rows: TermRows): SparseCosines {
+    const made = SparseCosines.#made.get(rows) ?? new SparseCosines(rows);
+    SparseCosines.#made.set(rows, made);
+    return made;
+  }
+
   readonly #rows: TermRows;
   /** By term: where its items start, the items, and the term's weight in each. */
   readonly #starts: Int32Array;

@@ -228,7 +228,7 @@ type FillCosines = (item: number, into: Float32Array) => void;
 
 function cosinesOf(text: DenseText | SparseText, itemCount: number): FillCosines {
   if ('rows' in text) {
-    const sparse = new SparseCosines(text.rows);
+    const sparse = SparseCosines.of(text.rows);
     return (item, into) => sparse.fill(item, into);
   }
   const { matrix, width } = text;

@@ -5,6 +5,7 @@ import type {
   Token,
 } from 'node-llama-cpp';
 import { BackendError } from '../foundation/errors.js';
+import { logSumExp } from '../oracle/score-decision.js';
 
 type GenerateNext = NonNullable<Exclude<ControlledEvaluateInputItem, Token>[1]['generateNext']>;
 
@@ -59,7 +60,7 @@ export class LogitReader {
           tokens.map((token, i) => reader.item(token, [asked[i] as Token])),
         );
         const agrees = full.every((logits, i) => {
-          const wanted = (logits.get(asked[i] as Token) ?? Number.NaN) - logSumExp(logits.values());
+          const wanted = (logits.get(asked[i] as Token) ?? Number.NaN) - logSumExp([...logits.values()]);
           const got = reader.logProbs(outputs[i], [asked[i] as Token])[0] as number;
           return Math.abs(got - wanted) <= TOLERANCE;
         });
@@ -92,10 +93,4 @@ export class LogitReader {
     const logZ = max + Math.log(totalLogitWeight);
     return next.map((token) => (logits.get(token) ?? Number.NaN) - logZ);
   }
-}
-
-function logSumExp(values: Iterable<number>): number {
-  const list = [...values];
-  const max = list.reduce((most, value) => Math.max(most, value), -Infinity);
-  return max + Math.log(list.reduce((sum, value) => sum + Math.exp(value - max), 0));
 }

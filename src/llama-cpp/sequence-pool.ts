@@ -7,6 +7,8 @@ export interface SequenceSlot {
   readonly sequence: LlamaContextSequence;
   /** Tokens whose keys and values it holds. */
   tokens: readonly Token[];
+  /** Of those, the beginning that was evaluated as the prefix of the last call. */
+  prefix: readonly Token[];
   /** Turn at which it was last taken: the smallest was idle for longest. */
   usedAt: number;
 }
@@ -29,7 +31,7 @@ export class SequencePool {
 
   /** @param sequences - all empty. */
   constructor(sequences: readonly LlamaContextSequence[]) {
-    this.#free = new Set(sequences.map((sequence) => ({ sequence, tokens: [], usedAt: 0 })));
+    this.#free = new Set(sequences.map((sequence) => ({ sequence, tokens: [], prefix: [], usedAt: 0 })));
     this.#size = sequences.length;
   }
 

@@ -222,7 +222,7 @@ export class OpenAICompatibleModel implements LanguageModel {
   }
 
   /** What may be written down: no key, no address. */
-  toJSON(): { readonly id: string; readonly capabilities: ServerCapabilities } {
+  toJSON(): Pick<OpenAICompatibleModel, 'id' | 'capabilities'> {
     return { id: this.id, capabilities: this.capabilities };
   }
 

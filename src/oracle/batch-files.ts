@@ -6,6 +6,7 @@ import type { JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
+import { MAX_RAW_LENGTH } from './answer-log.js';
 import { checkQueries } from './check-query.js';
 import { catalogSchema, storageSchema } from './option-schemas.js';
 import { parseAnswer } from './parser.js';
@@ -86,8 +87,6 @@ export interface BatchReport {
 const MAX_LISTED = 20;
 /** A label is one token; a model that writes `**b**` needs a few, where no probabilities are told. */
 const MAX_TOKENS = 8;
-/** Most characters of an invalid answer that are kept. */
-const MAX_RAW_LENGTH = 500;
 /** Longest line of an output file, in UTF-16 code units. */
 const MAX_LINE_LENGTH = 10_000_000;
 
@@ -184,8 +183,8 @@ export async function* exportBatch(options: ExportBatchOptions): AsyncGenerator<
 
 /**
  * Reads the output of a batch into a record of answers that `pretrain` learns from. A line is an answer when its `custom_id` is one
- * of ours and its status 200; the label is read from the probabilities where they are told, else from the text. Nothing in the file is
- * trusted: what is no answer is counted and reported, and asked again by the next {@link exportBatch} of the open questions.
+ * of ours and its status 200; the label is read from the probabilities where they are told and the answer begins with a label, else
+ * from the text. Nothing in the file is trusted: what is no answer is counted and reported, and asked again by the next {@link exportBatch} of the open questions.
  *
  * @throws {InvalidArgumentError} for a wrong option or a malformed query.
  * @throws {InvalidDataError} for output that is no text, a line of more than 10 MB, or a record that is damaged or of another oracle.
@@ -296,12 +295,18 @@ function readBody(
     Object.entries(choice.logprobs?.top_logprobs?.[0] ?? {}).map(([token, logprob]) => ({ token, logprob }));
   const read = tokens.length === 0 ? undefined : scoresOf(tokens, labels);
   const place = read === undefined ? 'undecided' : decide(read.scores, undefined, read.bounded);
-  const meta = { promptHash, usage, ...(read === undefined ? {} : { scores: read.scores, labelMass: read.labelMass }) };
+  const told = { promptHash, usage };
+  const meta = { ...told, ...(read === undefined ? {} : { scores: read.scores, labelMass: read.labelMass }) };
+  const parsed = parseAnswer(text, labels);
+  // `**c**`, or "A good one is c": what the first token's list says of the labels is not the answer.
+  const isByText = place === 'undecided' || read?.beginsWithLabel !== true;
+  if (isByText && parsed.kind !== 'invalid') {
+    const own = place === 'undecided' ? meta : told;
+    if (parsed.kind === 'none') return { kind: 'none', meta: own };
+    return { kind: 'choice', choice: query.candidates[parsed.index] as ItemIndex, meta: own };
+  }
   if (place === 'none') return { kind: 'none', meta };
   if (place !== 'undecided') return { kind: 'choice', choice: query.candidates[place] as ItemIndex, meta };
-  const parsed = parseAnswer(text, labels);
-  if (parsed.kind === 'none') return { kind: 'none', meta };
-  if (parsed.kind === 'label') return { kind: 'choice', choice: query.candidates[parsed.index] as ItemIndex, meta };
   return { kind: 'invalid', raw: text.slice(0, MAX_RAW_LENGTH), meta };
 }
 
@@ -309,8 +314,14 @@ function readBody(
 function scoresOf(
   tokens: readonly { readonly token: string; readonly logprob: number }[],
   labels: readonly string[],
-): { readonly scores: readonly number[]; readonly bounded: readonly boolean[]; readonly labelMass: number } {
+): {
+  readonly scores: readonly number[];
+  readonly bounded: readonly boolean[];
+  readonly labelMass: number;
+  readonly beginsWithLabel: boolean;
+} {
   const lowest = Math.min(...tokens.map(({ logprob }) => logprob));
+  const highest = Math.max(...tokens.map(({ logprob }) => logprob));
   const found = labels.map((label, i) => {
     const spellings = i === labels.length - 1 ? [label, 'none'] : [label];
     return tokens.filter(({ token }) => spellings.includes(token.trim().toLowerCase())).map(({ logprob }) => logprob);
@@ -319,6 +330,7 @@ function scoresOf(
     scores: found.map((spellings) => (spellings.length === 0 ? lowest : logSumExp(spellings))),
     bounded: found.map((spellings) => spellings.length === 0),
     labelMass: Math.min(1, Math.exp(logSumExp(found.flat()))),
+    beginsWithLabel: found.flat().includes(highest),
   };
 }
 

@@ -202,8 +202,10 @@ export class Budget {
     if (preference.kind === 'failed') {
       const { attempts, status } = preference.error;
       const calls = known(attempts) ?? expected.calls;
-      // A server that refused has not answered; without a status nobody knows what it did.
-      return status === undefined ? { ...expected, calls } : { ...NOTHING, calls };
+      // A server that refused has not answered. Without a status nobody knows what it did; with 2xx it answered something that is of
+      // no use; and of several calls behind one answer the others were paid.
+      const isRefused = status !== undefined && status >= 300 && expected.calls <= 1;
+      return isRefused ? { ...NOTHING, calls } : { ...expected, calls: Math.max(calls, expected.calls) };
     }
     const { usage, cached } = preference.meta ?? {};
     if (cached === true) return NOTHING;
@@ -237,9 +239,9 @@ export class Budget {
   }
 }
 
-/** A number that a back-end told, if it is one: a NaN in the books would open every cap. */
-function known(value: number | undefined): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined;
+/** A number that a back-end told, if it is one that can be summed: a NaN in the books would open every cap. */
+export function known(value: number | undefined): number | undefined {
+  return typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER ? value : undefined;
 }
 
 /** What tokens cost by a price table, in US dollars; 0 without one. */

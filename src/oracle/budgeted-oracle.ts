@@ -27,7 +27,12 @@ export interface BudgetedOracleOptions {
   /** What earlier runs of the same budget spent: their `state`. @default nothing */
   readonly spent?: Spending;
   /** What one question is taken to cost where the oracle does not tell. @default 4,000 tokens of prompt, 256 of answer */
-  readonly perQuestion?: { readonly inputTokens: number; readonly outputTokens: number };
+  readonly perQuestion?: {
+    /** Tokens of its prompt. */
+    readonly inputTokens: number;
+    /** Tokens of its answer. */
+    readonly outputTokens: number;
+  };
   /** Most questions that are out at the same time: by what these cost beyond their estimate a cap may be passed, never by more. @default 32 */
   readonly concurrency?: number;
   /** Told once a cap, when 80 % of it is spent. */
@@ -109,7 +114,7 @@ export class BudgetedOracle implements PreferenceOracle {
     signal?.throwIfAborted();
     checkQueriesFor(this, queries, 'BudgetedOracle.prefer');
     // The oracle behind looks at all of them before any is asked, or one half might be paid for and the other be refused.
-    const estimates = await orAbort(this.#oracle.estimate?.(queries) ?? [], signal);
+    const estimates = (await orAbort(this.#oracle.estimate?.(queries) ?? [], signal)) ?? [];
     this.#budget.start();
     const results = new Array<Preference | undefined>(queries.length);
     const asking = new Set<Promise<void>>();
@@ -173,7 +178,9 @@ export class BudgetedOracle implements PreferenceOracle {
     };
     try {
       const asked = group.map(({ query }) => query);
-      const answers = await this.#oracle.prefer(asked, { ...(signal === undefined ? {} : { signal }), onResult: take });
+      // A signal of its own: Node warns of more than ten listeners on one, and as many groups may be out as questions.
+      const own = signal === undefined ? {} : { signal: AbortSignal.any([signal]) };
+      const answers = await this.#oracle.prefer(asked, { ...own, onResult: take });
       if (!Array.isArray(answers) || answers.length !== group.length)
         throw new OracleError(`${this.id}: expected ${group.length} answers to ${group.length} queries`);
       for (let position = 0; position < group.length; position++) take(position, answers[position]);

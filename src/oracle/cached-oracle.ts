@@ -10,7 +10,7 @@ import { cachedMeta, MAX_RAW_LENGTH, metaRecord, metaSchema, parseRecord } from 
 import { AskOnce, type RecordingCounts } from './ask-once.js';
 import { checkPreferOptions, checkQueries } from './check-query.js';
 import { catalogSchema, oracleSchema, storageSchema } from './option-schemas.js';
-import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions } from './preference-oracle.js';
+import type { Meta, Preference, PreferenceOracle, PreferenceQuery, PreferOptions } from './preference-oracle.js';
 
 /** A store of the user's own, Redis say: text under keys of 64 hexadecimal digits. */
 export interface KeyValueStore {
@@ -138,6 +138,14 @@ export class CachedOracle implements PreferenceOracle {
   /** Answers in memory. */
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** What the answers in memory cost, as far as they tell: for budgets that span runs. */
+  records(): IterableIterator<{
+    /** Of one answer; its cost, as far as it tells. */
+    readonly meta?: Pick<Meta, 'usage'>;
+  }> {
+    return this.#entries.values() as IterableIterator<{ readonly meta?: Pick<Meta, 'usage'> }>;
   }
 
   /**

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Catalog, ItemIndex } from '../catalog/catalog.js';
 import { InvalidArgumentError, OracleError } from '../foundation/errors.js';
 import { canonicalJson } from '../foundation/json.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import { checkPreference, checkPreferOptions, checkQueries, queryKey } from './check-query.js';
@@ -52,6 +52,8 @@ export interface DebiasedOracleOptions {
   readonly noneThreshold?: number;
   /** Questions whose labels' prior `pride` estimates, K calls each: 2 to 5 % of those to come. At least one of each K. */
   readonly calibration?: readonly PreferenceQuery[];
+  /** False: nothing is asked, and the oracle only estimates, for a dry run; of `pride`. @default true */
+  readonly calibrate?: boolean;
   /** For `contextual`, where decorators stand between this oracle and the `LlmOracle`: the latter. @default `oracle` */
   readonly contentFree?: ContentFree;
   /** Seed of the orders. @default 0 */
@@ -71,6 +73,7 @@ const schema = z
     permutations: z.int().min(2).max(25).optional(),
     noneThreshold: z.number().optional(),
     calibration: z.custom<readonly PreferenceQuery[]>(Array.isArray, 'expected an array of queries').optional(),
+    calibrate: z.boolean().default(true),
     contentFree: z
       .custom<ContentFree>(
         (value) => typeof (value as Partial<ContentFree> | null)?.contentFreeScores === 'function',
@@ -144,7 +147,7 @@ export class DebiasedOracle implements PreferenceOracle {
   }
 
   /**
-   * Makes the oracle; with `pride` this asks the calibration questions.
+   * Makes the oracle; with `pride` this asks the calibration questions, unless `calibrate` is false.
    *
    * @throws {InvalidArgumentError} for a wrong option, such as an oracle that shuffles.
    * @throws {OracleError} when a calibration question fails, or the oracle tells no scores.
@@ -152,28 +155,39 @@ export class DebiasedOracle implements PreferenceOracle {
    */
   static async create(options: DebiasedOracleOptions): Promise<DebiasedOracle> {
     const checked = checkOptions(schema, options, 'DebiasedOracle.create');
-    const { catalog, method, permutations, calibration = [] } = checked;
+    const { catalog, method, permutations, calibration = [], calibrate } = checked;
     checkQueries(calibration, { itemCount: catalog.size }, 'DebiasedOracle.create: calibration');
     if (method !== 'pride') {
       const shifts = method === 'cyclic' ? `:${permutations ?? 'K'}` : '';
       return new DebiasedOracle(checked, shifts, new Map());
     }
     const sample = await sha256Hex(canonicalJson(calibration.map((query) => queryKey(catalog, query))));
-    return new DebiasedOracle(checked, `:${sample.slice(0, 16)}`, await estimatePriors(checked));
+    const sizes = calibration.map(({ candidates }): [number, readonly number[]] => [candidates.length, []]);
+    const priors = calibrate ? await estimatePriors(checked) : new Map(sizes);
+    return new DebiasedOracle(checked, `:${sample.slice(0, 16)}`, priors);
+  }
+
+  /** What the calibration of `pride` costs, and nothing where a cache behind holds it; undefined where the oracle behind cannot tell. */
+  async estimateCalibration(): Promise<Usage | undefined> {
+    const { oracle, calibration = [] } = this.#options;
+    const usages = await oracle.estimate?.(calibration.flatMap(inEveryOrder));
+    return usages?.reduce<Usage>((sum, usage) => addUsage(sum, usage) as Usage, {});
   }
 
   /**
    * Asks a batch: each query once, or `permutations` times with `cyclic`.
    *
    * @throws {InvalidArgumentError} when a query is malformed, or has a K that `pride` was not calibrated for; nothing is asked.
-   * @throws {OracleError} when an answer has no scores and the method needs them.
+   * @throws {OracleError} when an answer has no scores and the method needs them, or the oracle was made with `calibrate: false`.
    * @throws `signal.reason` on abort.
    */
   async prefer(queries: readonly PreferenceQuery[], options: PreferOptions = {}): Promise<readonly Preference[]> {
     const { signal, onResult } = checkPreferOptions(options, 'DebiasedOracle.prefer');
     signal?.throwIfAborted();
     this.#check(queries, 'prefer', this.maxBatch);
-    const { oracle } = this.#options;
+    const { oracle, method, calibrate } = this.#options;
+    if (method === 'pride' && !calibrate)
+      throw new OracleError('DebiasedOracle.prefer: made with `calibrate: false`, it estimates and cannot be asked');
     const priors = await orAbort(
       Promise.all(queries.map(async ({ candidates }) => this.#priorOf(candidates.length))),
       signal,
@@ -242,7 +256,7 @@ export class DebiasedOracle implements PreferenceOracle {
     let prior = this.#priors.get(K);
     if (prior === undefined) {
       // Shared by whoever asks meanwhile, hence without anybody's signal.
-      prior = ((contentFree ?? oracle) as ContentFree).contentFreeScores(K).then((scores) => scores.slice(0, K));
+      prior = askPrior((contentFree ?? oracle) as ContentFree, K);
       prior.catch(() => this.#priors.delete(K));
       this.#priors.set(K, prior);
     }
@@ -287,6 +301,16 @@ export class DebiasedOracle implements PreferenceOracle {
   }
 }
 
+/** @throws {OracleError} when it tells something else than a log-probability a label. */
+async function askPrior(contentFree: ContentFree, K: number): Promise<readonly number[]> {
+  const scores: unknown = await contentFree.contentFreeScores(K);
+  const isScore = (score: unknown): boolean => typeof score === 'number' && score < Number.POSITIVE_INFINITY;
+  if (Array.isArray(scores) && scores.length === K + 1 && scores.every(isScore)) return scores.slice(0, K);
+  throw new OracleError(
+    `DebiasedOracle: expected \`contentFreeScores(${K})\` to give ${K + 1} log-probabilities, got ${describeValue(scores)}`,
+  );
+}
+
 function isContentFree(oracle: PreferenceOracle): boolean {
   return typeof (oracle as Partial<ContentFree>).contentFreeScores === 'function';
 }
@@ -299,13 +323,17 @@ function shifts(query: PreferenceQuery, shown: readonly ItemIndex[], count: numb
   });
 }
 
+function inEveryOrder(query: PreferenceQuery): readonly PreferenceQuery[] {
+  return shifts(query, query.candidates, query.candidates.length);
+}
+
 /** PriDe, Eqs. 2-4: the softmax over labels of the mean over shifts of log p(label), averaged over the sample; in logs, by K. */
 async function estimatePriors({
   oracle,
   calibration = [],
   signal,
 }: z.output<typeof schema>): Promise<ReadonlyMap<number, readonly number[]>> {
-  const parts = calibration.map((query) => shifts(query, query.candidates, query.candidates.length));
+  const parts = calibration.map(inEveryOrder);
   const answers = await preferInBatches(oracle, parts.flat(), signal === undefined ? {} : { signal });
   const sums = new Map<number, { readonly prior: number[]; n: number }>();
   let start = 0;

@@ -67,7 +67,10 @@ export interface InjectionAudit extends InjectionFinding {
   /** Share of answered questions whose answer differs, whoever was chosen: a text may also drive users off, or to None. */
   readonly changed: number;
   /** By suspect, in the order given; over the questions that show it. */
-  readonly suspects: readonly (InjectionFinding & { readonly item: ItemIndex })[];
+  readonly suspects: readonly (InjectionFinding & {
+    /** The suspect. */
+    readonly item: ItemIndex;
+  })[];
 }
 
 const items = z.array(z.int().min(0));

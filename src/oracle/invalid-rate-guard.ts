@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { argumentError } from '../foundation/arguments.js';
 import { OracleError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import type { Preference } from './preference-oracle.js';
@@ -56,9 +57,12 @@ export class InvalidRateGuard {
    * Looks at further answers.
    *
    * @param answers - of one whole batch.
+   * @throws {InvalidArgumentError} for something else than an array of preferences.
    * @throws {OracleError} when all of the batch failed, or too many of the latest answers cannot be used; the batch then does not count.
    */
   add(answers: readonly Preference[]): void {
+    if (!Array.isArray(answers) || !Array.from(answers).every(isPreference))
+      throw argumentError('InvalidRateGuard.add', 'answers', 'an array of preferences', answers);
     const failures = answers.filter((answer) => answer.kind === 'failed');
     const [failure] = failures;
     if (failure !== undefined && failures.length === answers.length) {
@@ -79,4 +83,11 @@ export class InvalidRateGuard {
     }
     this.#recent = recent;
   }
+}
+
+/** As far as the guard looks. */
+function isPreference(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const { kind, error } = value as { readonly kind?: unknown; readonly error?: unknown };
+  return kind === 'choice' || kind === 'none' || kind === 'invalid' || (kind === 'failed' && error instanceof Error);
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import type { Catalog } from '../catalog/catalog.js';
+import { Catalog } from '../catalog/catalog.js';
+import { argumentError } from '../foundation/arguments.js';
 import { sanitiseText } from './item-text.js';
 
 /**
@@ -53,8 +54,11 @@ const WORDS: readonly {
 /**
  * The wording for a catalogue, made of its `behavior` and `itemNoun`; of purchases to the letter the one that was measured
  * (oracles.md 10).
+ *
+ * @throws {InvalidArgumentError} for something else than a catalogue.
  */
 export function likelihoodTemplate(catalog: Catalog): LikelihoodTemplate {
+  if (!(catalog instanceof Catalog)) throw argumentError('likelihoodTemplate', 'catalog', 'a Catalog', catalog);
   const words = WORDS.find(({ behavior }) => behavior.test(catalog.behavior));
   const { who, did } = words ?? { who: 'user', did: 'chose' };
   const noun = words?.noun ?? (sanitiseText(catalog.itemNoun, MAX_NOUN_LENGTH) || 'item');

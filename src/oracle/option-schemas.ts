@@ -17,14 +17,33 @@ export const countsSchema = z.custom<ArrayLike<number>>(
 
 /** Anything with the methods of a `PreferenceOracle`. */
 export const oracleSchema = z.custom<PreferenceOracle>(
-  (value) => has(value, 'prefer') && typeof (value as PreferenceOracle).id === 'string',
+  (value) =>
+    has(value, 'prefer') &&
+    typeof (value as PreferenceOracle).id === 'string' &&
+    (['estimate', 'close'] as const).every(
+      (name) => (value as PreferenceOracle)[name] === undefined || has(value, name),
+    ),
   'expected a PreferenceOracle: an object with `id` and `prefer`',
 );
 
-/** Anything with an `id`; which questions it takes is looked at by the read-out. */
+const MODEL_METHODS = [
+  'labelScores',
+  'continuationScores',
+  'continuationUsage',
+  'complete',
+  'countTokens',
+  'close',
+] as const satisfies readonly (keyof LanguageModel)[];
+
+/** Anything with an `id` whose methods, where it has them, are some; which questions it takes is looked at by the read-out. */
 export const languageModelSchema = z.custom<LanguageModel>(
-  (value) => typeof value === 'object' && value !== null && typeof (value as LanguageModel).id === 'string',
-  'expected a LanguageModel: an object with `id` and at least one of `labelScores`, `continuationScores` and `complete`',
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as LanguageModel).id === 'string' &&
+    ['undefined', 'number'].includes(typeof (value as LanguageModel).concurrency) &&
+    MODEL_METHODS.every((name) => (value as LanguageModel)[name] === undefined || has(value, name)),
+  'expected a LanguageModel: an object with `id` and at least one of the methods `labelScores`, `continuationScores` and `complete`',
 );
 
 /** Anything with the methods of a `Storage`. */

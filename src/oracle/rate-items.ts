@@ -84,8 +84,10 @@ const schema = z.strictObject({
   mode: z.enum(['completion', 'chat']).default('completion'),
   counts: z
     .custom<ArrayLike<number>>(
-      (value) => typeof (value as ArrayLike<number> | null | undefined)?.length === 'number',
-      'expected an array of counts, one per item',
+      (value) =>
+        (Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value)) &&
+        Array.from(value as ArrayLike<unknown>).every(Number.isFinite),
+      'expected an array of finite numbers, one per item',
     )
     .optional(),
   storage: storageSchema,

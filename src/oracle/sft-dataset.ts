@@ -86,8 +86,11 @@ export interface SftManifest {
   readonly kind: 'ialp-sft@1';
   /** Versions of the wordings, the style among them: those an oracle must have to meet what was learned. */
   readonly templates: {
+    /** Of the `label` read-out. */
     readonly label: string;
+    /** Of the `likelihood` read-out. */
     readonly likelihood: string;
+    /** How the `label` prompt writes the same words. */
     readonly style: Readonly<Omit<Table1Style, 'mode'>>;
   };
   /** SHA-256 of the catalogue's ids and attributes. */
@@ -98,22 +101,35 @@ export interface SftManifest {
   readonly splitSeed: number;
   /** How negatives were drawn. */
   readonly negatives: Negatives;
-  /** Examples, those whose answer is None among them, and how often each label is the answer. */
+  /** What the examples are. */
   readonly counts: {
+    /** All of them. */
     readonly examples: number;
+    /** Those whose answer is None. */
     readonly none: number;
+    /** How often each label is the answer. */
     readonly labels: Readonly<Record<string, number>>;
   };
-  /** Users drawn and users who evaluate: how many, SHA-256 of their sorted names, and how many are both, which is 0. */
+  /** Users drawn and users who evaluate. */
   readonly users: {
+    /** How many were drawn. */
     readonly drawn: number;
+    /** SHA-256 of their sorted names. */
     readonly drawnSha256: string;
+    /** How many evaluate. */
     readonly evaluation: number;
+    /** SHA-256 of their sorted names. */
     readonly evaluationSha256: string;
+    /** How many are both, which is 0. */
     readonly shared: number;
   };
   /** The files. */
-  readonly files: readonly (Omit<SftFile, 'text'> & { readonly examples: number; readonly sha256: string })[];
+  readonly files: readonly (Omit<SftFile, 'text'> & {
+    /** Its examples, one a line. */
+    readonly examples: number;
+    /** SHA-256 of its bytes, hex. */
+    readonly sha256: string;
+  })[];
 }
 
 /** What {@link buildSftDataset} makes. */

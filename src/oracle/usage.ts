@@ -1,3 +1,5 @@
+import { OracleError } from '../foundation/errors.js';
+import { isPassingStatus } from './back-end-failure.js';
 import type { LanguageModel } from './language-model.js';
 import type { Usage } from './preference-oracle.js';
 
@@ -13,8 +15,15 @@ export function addUsage(sum: Usage | undefined, more: Usage | undefined): Usage
   return total;
 }
 
-/** Tokens of a text as the model counts them; a quarter of its characters where it does not. */
+/** Tokens of a text as the model counts them; a quarter of its characters where it does not, or fails to this once. */
 export async function tokensOf(model: LanguageModel | undefined, text: string): Promise<number> {
-  const counted = await model?.countTokens?.(text);
-  return counted ?? Math.ceil(text.length / CHARACTERS_PER_TOKEN);
+  const guess = Math.ceil(text.length / CHARACTERS_PER_TOKEN);
+  try {
+    const counted = await model?.countTokens?.(text);
+    return typeof counted === 'number' && counted >= 0 && counted <= Number.MAX_SAFE_INTEGER ? counted : guess;
+  } catch (error) {
+    // A server asked for its tokeniser may be busy as at any call; what only prices a question must not end the job.
+    if (error instanceof OracleError && isPassingStatus(error.status)) return guess;
+    throw error;
+  }
 }

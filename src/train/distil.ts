@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { ItemIndex } from '../catalog/catalog.js';
-import { InvalidDataError } from '../foundation/errors.js';
+import { InvalidDataError, OracleError } from '../foundation/errors.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
@@ -11,6 +11,7 @@ import {
   type BudgetCaps,
   budgetCapsSchema,
   dollarsOf,
+  known,
   type Spending,
   type TokenPrices,
   tokenPricesSchema,
@@ -353,6 +354,11 @@ export async function planDistil(options: PlanDistilOptions): Promise<DistilPlan
     queries.push(stream.next as PreferenceQuery);
   }
   const estimates = queries.length === 0 ? [] : await oracle.estimate?.(queries);
+  if (estimates !== undefined && (!Array.isArray(estimates) || estimates.length !== queries.length)) {
+    throw new OracleError(
+      `${oracle.id}: expected \`estimate\` to give ${queries.length} costs, got ${describeValue(estimates)}`,
+    );
+  }
   if (estimates === undefined) return { total: plan.count, recorded, sampled: 0, toCome: undefined };
   const ledger = new Ledger(prices);
   for (const usage of estimates) ledger.add(usage);
@@ -504,14 +510,19 @@ class Ledger {
 
   /** An answer, with what is known of its cost. */
   add(usage: Usage | undefined): void {
-    const { calls = 1, inputTokens = 0, outputTokens = 0, costUsd } = usage ?? {};
+    const calls = known(usage?.calls) ?? 1;
+    const inputTokens = known(usage?.inputTokens) ?? 0;
+    const outputTokens = known(usage?.outputTokens) ?? 0;
+    const cachedInputTokens = known(usage?.cachedInputTokens) ?? 0;
     const total = this.#total;
     this.#total = {
       questions: total.questions + 1,
       calls: total.calls + calls,
       inputTokens: total.inputTokens + inputTokens,
       outputTokens: total.outputTokens + outputTokens,
-      costUsd: total.costUsd + (costUsd ?? dollarsOf(usage ?? {}, this.#prices)),
+      costUsd:
+        total.costUsd +
+        (known(usage?.costUsd) ?? dollarsOf({ inputTokens, outputTokens, cachedInputTokens }, this.#prices)),
     };
   }
 

@@ -86,8 +86,9 @@ export interface PretrainOptions extends TrainingHookOptions {
    */
   readonly heldOutShare?: number;
   /**
-   * The trained policy is handed over at this temperature (its logits divided by it). `'fitted'`: as decided among all items as the
-   * oracle was among those shown, by the answers held out, or where none are by all. @default 'fitted'; 1 for 'paper'
+   * The trained policy is handed over at this temperature (its logits divided by it). `'fitted'`: the one at which what it draws from all
+   * items falls as little short of the best as the oracle's choices did among those shown, by the answers held out, or where none are by
+   * all. @default 'fitted'; 1 for 'paper'
    */
   readonly temperature?: number | 'fitted';
   /** Simulated users at once, hence questions a batch. @default 32 */

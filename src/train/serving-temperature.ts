@@ -6,14 +6,14 @@ import { type HistoryBatch, selectRows } from '../compute/history-batch.js';
 export interface ChoiceFit {
   /** Answers that named a candidate: those that count here. */
   readonly answers: number;
-  /** Temperature of the policy's logits under which those choices among the shown candidates are likeliest, {@link LOWEST} to {@link HIGHEST}. */
+  /** Temperature of the policy's logits under which those choices among the shown candidates are likeliest, 1/64 to 64. */
   readonly temperature: number;
   /** How much likelier they are then than under a blind guess: mean of log p(choice | candidates) + log k, nats, >= 0. */
   readonly gain: number;
   /** What the gain is worth in standard errors: sqrt(2 x answers x gain), the signed root of the likelihood ratio of one fitted number. */
   readonly standardErrors: number;
-  /** Mean entropy of the choice among the candidates at that temperature, nats, 0 to log k. */
-  readonly entropy: number;
+  /** By how much a choice among the candidates falls short of the best of them at that temperature, mean, in logits, >= 0. */
+  readonly shortfall: number;
 }
 
 const LOWEST = 1 / 64;
@@ -21,7 +21,7 @@ const HIGHEST = 64;
 /** Golden section and bisection steps: far finer than the answers can tell. */
 const SECTIONS = 30;
 const HALVINGS = 20;
-/** Scores over all items that one look at the entropy may take. */
+/** Scores over all items that one look at the shortfall may take. */
 const MOST_SCORES = 2 ** 21;
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
@@ -43,7 +43,7 @@ export function fitChoices(agent: ActorCritic, batches: readonly TransitionColum
     }
   }
   const answers = lists.length;
-  if (answers === 0) return { answers, temperature: 1, gain: 0, standardErrors: 0, entropy: 0 };
+  if (answers === 0) return { answers, temperature: 1, gain: 0, standardErrors: 0, shortfall: 0 };
   const gainAt = (temperature: number): number => {
     let sum = 0;
     for (const { scores, choice } of lists) {
@@ -55,20 +55,21 @@ export function fitChoices(agent: ActorCritic, batches: readonly TransitionColum
   const temperature = maximise(gainAt, LOWEST, HIGHEST);
   // A blind guess is what every temperature tends to.
   const gain = Math.max(0, gainAt(temperature));
-  const entropies = lists.map(({ scores }) => softmaxOf(scores, temperature).entropy);
-  const entropy = entropies.reduce((sum, value) => sum + value, 0) / answers;
-  return { answers, temperature, gain, standardErrors: Math.sqrt(2 * answers * gain), entropy };
+  const shortfalls = lists.map(({ scores }) => softmaxOf(scores, temperature).shortfall);
+  const shortfall = shortfalls.reduce((sum, value) => sum + value, 0) / answers;
+  return { answers, temperature, gain, standardErrors: Math.sqrt(2 * answers * gain), shortfall };
 }
 
 /**
- * The temperature to serve at: the one at which the policy is as decided among all items as the oracle was among the k it was shown.
- * At the temperature of {@link fitChoices} itself a choice among k items is as noisy as the oracle's, but among thousands most of the
- * probability goes to the many that are each a little worse, and sampling returns far less than it could.
+ * The temperature to serve at: the one at which what the policy draws from all items falls as little short of the best as the oracle's choices
+ * did among the k shown. At the temperature of {@link fitChoices} itself a choice among k items is as noisy as the oracle's, but among
+ * thousands most of the probability goes to the many that are each a little worse, and sampling returns far less than it could. Items
+ * that are equally good stay equally likely.
  *
  * @param agent - the policy; borrowed.
  * @param fit - of answers it did not learn from.
  * @param batches - those answers: their histories are the users.
- * @returns `fit.temperature` at most.
+ * @returns `fit.temperature` at most, and a 64th of it at least.
  */
 export function servingTemperature(agent: ActorCritic, fit: ChoiceFit, batches: readonly TransitionColumns[]): number {
   if (fit.answers === 0) return 1;
@@ -87,28 +88,30 @@ export function servingTemperature(agent: ActorCritic, fit: ChoiceFit, batches: 
     room -= size;
   }
   const mask = { noRepeat: true };
-  const entropyAt = (temperature: number): number => {
+  const shortfallAt = (temperature: number): number => {
     let sum = 0;
     let rows = 0;
     for (const histories of users) {
       const { entropy } = agent.kernels.forward(histories, { entropy: true }, { mask, temperature });
-      for (const value of entropy) sum += value;
+      const { logProb } = agent.kernels.topK(histories, 1, { mask, temperature });
+      // log p of the best = best / T - log Z, and entropy = log Z - mean / T.
+      for (const [row, value] of entropy.entries()) sum += temperature * (value + (logProb[row] as number));
       rows += histories.size;
     }
     return sum / rows;
   };
-  // In the logarithm: entropy grows with the temperature.
+  // In the logarithm: the shortfall grows with the temperature.
   let low = Math.log(fit.temperature * LOWEST);
   let high = Math.log(fit.temperature);
   for (let i = 0; i < HALVINGS; i++) {
     const middle = (low + high) / 2;
-    if (entropyAt(Math.exp(middle)) < fit.entropy) low = middle;
+    if (shortfallAt(Math.exp(middle)) < fit.shortfall) low = middle;
     else high = middle;
   }
   return Math.exp(high);
 }
 
-function softmaxOf(scores: Float32Array, temperature: number): { logTotal: number; entropy: number } {
+function softmaxOf(scores: Float32Array, temperature: number): { logTotal: number; shortfall: number } {
   let highest = Number.NEGATIVE_INFINITY;
   for (const score of scores) highest = Math.max(highest, score / temperature);
   let total = 0;
@@ -119,7 +122,7 @@ function softmaxOf(scores: Float32Array, temperature: number): { logTotal: numbe
     weighted += share * (score / temperature);
   }
   const logTotal = highest + Math.log(total);
-  return { logTotal, entropy: Math.max(0, logTotal - weighted / total) };
+  return { logTotal, shortfall: temperature * Math.max(0, highest - weighted / total) };
 }
 
 /** Where a function with one peak is highest, by golden section in the logarithm. */

@@ -196,6 +196,22 @@ describe('llama.cpp on SmolLM2-135M', () => {
     expect(fast.logLikelihoods[0]).toBeGreaterThan(fast.logLikelihoods[1] as number);
   });
 
+  it.skipIf(real === undefined)('gives the same numbers whatever was asked before', async () => {
+    const continuations = [' Nitrile gloves', ' Hex bolt M8, zinc plated'];
+    const smol = await LlamaCppModel.load({ file: real as string, threads: 1, contextSize: 1024 });
+    const alone = await smol.continuationScores(prefix, continuations);
+    // A longer and a shorter text with the same beginning, and another one: each leaves other keys behind.
+    for (const before of [
+      `${prefix.slice(0, -40)} and much more of it`,
+      prefix.slice(0, 120),
+      'A customer bought:\n-',
+    ]) {
+      await smol.continuationScores(before, [' Hex bolt', ' Drill']);
+      expect((await smol.continuationScores(prefix, continuations)).logLikelihoods).toEqual(alone.logLikelihoods);
+    }
+    await smol.close();
+  });
+
   it.skipIf(real === undefined || adapter === undefined)(
     'loads an adapter, which makes the likely likelier',
     async () => {

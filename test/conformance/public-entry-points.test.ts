@@ -19,6 +19,7 @@ import { lossCalls } from './public-calls/loss-calls.js';
 import { type Arguments, HOSTILE_NAN, type MutationSeed } from './public-calls/mutate.js';
 import { oracleCalls } from './public-calls/oracle-calls.js';
 import { type PublicCall, publicCall } from './public-calls/public-call.js';
+import { readOutCalls } from './public-calls/read-out-calls.js';
 import { trainCalls } from './public-calls/train-calls.js';
 import { worldCalls } from './public-calls/world-calls.js';
 
@@ -26,6 +27,7 @@ const calls: readonly PublicCall[] = [
   ...foundationCalls,
   ...catalogCalls,
   ...oracleCalls,
+  ...readOutCalls,
   ...evaluationCalls,
   ...lossCalls,
   ...computeCalls,

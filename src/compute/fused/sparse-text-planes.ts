@@ -1,6 +1,6 @@
 import type { HistoryBatch } from '../history-batch.js';
 import type { HistoryFeatureForm, SparseText } from '../history-features.js';
-import { SparseCosines } from '../sparse-cosines.js';
+import { SparseCosines, type TermRows } from '../sparse-cosines.js';
 import { CosineRows, type CosineSource } from './cosine-rows.js';
 import type { Engine } from './engine.js';
 
@@ -12,12 +12,13 @@ export type ListPlanes = readonly [last: Float32Array, recent: Float32Array, max
 
 /**
  * Text planes of sparse rows. The host makes the cosines: what two texts share is a handful of terms, too few for the engine to be
- * worth its while. One for each kernels.
+ * worth its while. Rows of cosines to all items are shared by all kernels that read the same rows.
  */
 export class SparseTextPlanes implements CosineSource {
   readonly #engine: Engine;
+  readonly #text: SparseText;
   readonly #cosines: SparseCosines;
-  readonly #rows: CosineRows;
+  readonly #shared: SharedRows;
   readonly #itemCount: number;
   readonly #form: HistoryFeatureForm;
 
@@ -29,20 +30,25 @@ export class SparseTextPlanes implements CosineSource {
    */
   constructor(engine: Engine, text: SparseText, form: HistoryFeatureForm, itemCount: number) {
     this.#engine = engine;
-    this.#cosines = new SparseCosines(text.rows);
-    this.#rows = new CosineRows(engine, itemCount);
+    this.#text = text;
+    this.#cosines = SparseCosines.of(text.rows);
+    const ofEngine = sharedRows.get(engine) ?? new Map<TermRows, SharedRows>();
+    sharedRows.set(engine, ofEngine);
+    this.#shared = ofEngine.get(text.rows) ?? { rows: new CosineRows(engine, itemCount), users: 0 };
+    ofEngine.set(text.rows, this.#shared);
+    this.#shared.users++;
     this.#form = form;
     this.#itemCount = itemCount;
   }
 
   /** See {@link CosineSource.capacity}. */
   get capacity(): number {
-    return this.#rows.capacity;
+    return this.#shared.rows.capacity;
   }
 
   /** See {@link CosineSource.cosines}; what is new is made at once. */
   cosines(item: number): number {
-    return this.#rows.row(item, (pointer) => {
+    return this.#shared.rows.row(item, (pointer) => {
       this.#cosines.fill(item, this.#engine.f32(pointer, this.#itemCount));
     });
   }
@@ -79,8 +85,19 @@ export class SparseTextPlanes implements CosineSource {
     return planes;
   }
 
-  /** Frees the rows. */
+  /** Gives the rows back; the last user's call frees them. */
   dispose(): void {
-    this.#rows.dispose();
+    this.#shared.users--;
+    if (this.#shared.users > 0) return;
+    this.#shared.rows.dispose();
+    sharedRows.get(this.#engine)?.delete(this.#text.rows);
   }
 }
+
+interface SharedRows {
+  readonly rows: CosineRows;
+  /** How many have them. */
+  users: number;
+}
+
+const sharedRows = new WeakMap<Engine, Map<TermRows, SharedRows>>();

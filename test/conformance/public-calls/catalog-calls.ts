@@ -8,6 +8,7 @@ import {
   parseAmazon,
   parseCoat,
   parseInteractions,
+  parseItemNumbers,
   parseItems,
   parseLastfm,
   parseMovielens,
@@ -19,6 +20,7 @@ import {
   readAmazon,
   readCoat,
   readInteractions,
+  readItemNumbers,
   readItems,
   readLastfm,
   readMovielens,
@@ -31,6 +33,10 @@ const features = ItemFeatures.tfidf(catalog, { dimensions: 4 });
 const words = { scenario: fc.constant('shop'), itemNoun: fc.constant('thing'), behavior: fc.constant('buying') };
 const ITEM_CSV = 'id,title,kind\na,"red, coat",x\nb,blue coat,y\nc,shirt,x\n';
 const ITEM_JSONL = '{"id":"a","title":"red"}\n{"id":"b","title":"blue"}\n';
+const NUMBERS_CSV = `id,rating\n${catalog
+  .ids()
+  .map((name, i) => `${name},${i / 2}\n`)
+  .join('')}`;
 const TAKEN_CSV = 'user,item,when,stars\nu1,item-1,2,5\nu1,item-2,1,4\nu2,item-3,1,3\n';
 const AMAZON_ITEMS =
   '{"0":{"title":"Screw.","brand":"A","categories":"Top,Fasteners,Screws"},"1":{"title":"Nut.","brand":"B","categories":"Top,Fasteners"}}';
@@ -64,8 +70,10 @@ const tracks = await parseTracks(TRACKS);
 const folder = mkdtempSync(join(tmpdir(), 'ialp-public-calls-'));
 const itemsFile = join(folder, 'items.csv');
 const takenFile = join(folder, 'taken.csv');
+const numbersFile = join(folder, 'numbers.csv');
 writeFileSync(itemsFile, ITEM_CSV);
 writeFileSync(takenFile, TAKEN_CSV);
+writeFileSync(numbersFile, NUMBERS_CSV);
 writeFileSync(join(folder, 'Scientific.item.json'), AMAZON_ITEMS);
 writeFileSync(join(folder, 'Scientific.inter.json'), AMAZON_TAKEN);
 
@@ -238,6 +246,27 @@ export const catalogCalls: readonly PublicCall[] = [
       options: fc.record({ format: fc.constant('jsonl' as const), ...words, attributes: fc.constant(['title']) }),
     },
     call: ({ input, options }) => parseItems(input, options),
+  }),
+  publicCall('parseItemNumbers', {
+    covers: ['parseItemNumbers'],
+    runs: 200,
+    arguments: {
+      input: fc.constant(NUMBERS_CSV),
+      options: fc.record({
+        format: fc.constant('csv' as const),
+        catalog: fc.constant(catalog),
+        idColumn: fc.constant('id'),
+        valueColumn: fc.constant('rating'),
+        source: fc.constant('ratings.csv'),
+      }),
+    },
+    call: ({ input, options }) => parseItemNumbers(input, options),
+  }),
+  publicCall('readItemNumbers', {
+    covers: ['readItemNumbers'],
+    runs: 80,
+    arguments: { path: fc.constant(numbersFile), options: fc.record({ catalog: fc.constant(catalog) }) },
+    call: ({ path, options }) => readItemNumbers(path, options),
   }),
   publicCall('parseInteractions', {
     covers: ['parseInteractions'],

@@ -3,16 +3,22 @@ import {
   ActorCritic,
   adapt,
   confidenceInterval,
+  distil,
   EventEmitter,
   evaluate,
   linearSchedule,
+  llmOnline,
   MemoryStorage,
+  openQuestions,
+  type Policy,
+  planDistil,
   pretrain,
   RandomPolicy,
   ScriptedOracle,
+  SimulatedOracle,
   type TrainingEvents,
 } from '../../../src/index.js';
-import { catalog, ITEMS, ids, seed, smallAgent, within } from './fixtures.js';
+import { catalog, ITEMS, ids, seed, sequences, smallAgent, within } from './fixtures.js';
 import { type PublicCall, publicCall } from './public-call.js';
 
 /** Users who stay for three steps and like whatever follows what they saw. */
@@ -48,7 +54,13 @@ const hooks = {
   onWarning: fc.constant(() => {}),
 };
 const recorded = fc.constant([
-  { history: ['item-1'], candidates: ['item-2', 'item-3', 'item-4'], choice: 'item-3' as string | null },
+  {
+    history: ['item-1'],
+    candidates: ['item-2', 'item-3', 'item-4'],
+    choice: 'item-3' as string | null,
+    scores: [-1, -0.5, Number.NEGATIVE_INFINITY, -2],
+    text: 'a user',
+  },
   { history: [], candidates: ['item-5', 'item-6', 'item-7'], choice: null },
 ]);
 
@@ -59,7 +71,21 @@ const CHOSEN = { kind: 'choice', choice: 0 };
 const stoppable = <O>(options: O, signal: AbortSignal): O =>
   typeof options === 'object' && options !== null && !Array.isArray(options) ? { ...options, signal } : options;
 
-/** `pretrain`, `adapt` and `evaluate`. */
+const simulated = new SimulatedOracle({ catalog });
+/** What every plan of questions is made of. */
+const plan = {
+  catalog: fc.constant(catalog),
+  count: fc.constantFrom(3, 5),
+  candidateCount: fc.constantFrom(2, 3),
+  emptyShare: within(0, 1),
+  historyLength: fc.constantFrom(1, 3),
+  stepsPerEpisode: fc.constantFrom(1, 2),
+  policy: fc.constant<Policy>(new RandomPolicy({ itemCount: ITEMS })),
+  policyShare: within(0, 1),
+  seed,
+};
+
+/** `pretrain`, `distil`, `adapt`, `llmOnline` and `evaluate`. */
 export const trainCalls: readonly PublicCall[] = [
   publicCall('pretrain', {
     covers: ['pretrain'],
@@ -85,7 +111,9 @@ export const trainCalls: readonly PublicCall[] = [
           batchSize: fc.constant(4),
           learningRate: within(0.001, 0.01),
         }),
-        temperature: within(0.5, 1.5),
+        heldOutShare: within(0, 0.5),
+        temperature: fc.oneof(within(0.5, 1.5), fc.constant('fitted' as const)),
+        retryInvalid: fc.boolean(),
         lanes: fc.constantFrom(1, 2),
         maxInvalidRate: within(0, 1),
         seed,
@@ -103,11 +131,13 @@ export const trainCalls: readonly PublicCall[] = [
   }),
   publicCall('pretrain, recorded answers and a storage', {
     covers: ['pretrain'],
-    runs: 200,
+    runs: 130,
     arguments: {
       options: fc.record({
         answers: recorded,
-        algorithm: fc.record({ name: fc.constant('list' as const), passes: fc.constant(1), batchSize: fc.constant(2) }),
+        passes: fc.constantFrom(0.5, 2),
+        heldOutShare: within(0, 0.5),
+        temperature: fc.constantFrom(1, 'fitted' as const),
         lanes: fc.constantFrom(1, 2),
         seed,
         storage: fc.constant(null).map(() => new MemoryStorage()),
@@ -119,6 +149,8 @@ export const trainCalls: readonly PublicCall[] = [
         stoppable(typeof options === 'object' && options !== null ? { agent, ...options } : options, signal) as never,
       );
     },
+    // The oracle's scores are carried along, and not learned from.
+    takesNaN: /scores/,
   }),
   publicCall("pretrain, the oracle's answers", {
     covers: ['pretrain'],
@@ -172,6 +204,146 @@ export const trainCalls: readonly PublicCall[] = [
         signal,
       });
     },
+  }),
+  publicCall('distil', {
+    covers: ['distil'],
+    runs: 200,
+    arguments: {
+      options: fc.record({
+        ...plan,
+        oracle: fc.constant(simulated),
+        storage: fc.constant(null).map(() => new MemoryStorage()),
+        key: fc.constant('answers.jsonl'),
+        concurrency: fc.constantFrom(1, 3),
+        maxInvalidRate: within(0, 1),
+        retryInvalid: fc.boolean(),
+        budget: fc.constantFrom({ calls: 50 }, { calls: 50, usd: 1, wallMs: 60_000 }),
+        prices: fc.constant({ inputPerMillion: 1, outputPerMillion: 2 }),
+        onProgress: fc.constant(() => {}),
+        onWarning: fc.constant(() => {}),
+      }),
+    },
+    call: ({ options }, { signal }) => distil(stoppable(options, signal)),
+  }),
+  publicCall('distil, where users begin', {
+    covers: ['distil'],
+    runs: 100,
+    arguments: {
+      where: fc.constantFrom(
+        { histories: sequences, historyLength: 3 },
+        { starts: [['item-1'], { history: ['item-2'], text: 'a user' }] },
+      ),
+    },
+    call: ({ where }, { signal }) =>
+      distil({
+        ...{
+          catalog,
+          count: 4,
+          candidateCount: 3,
+          stepsPerEpisode: 2,
+          oracle: simulated,
+          storage: new MemoryStorage(),
+        },
+        ...where,
+        signal,
+      }),
+  }),
+  publicCall('planDistil', {
+    covers: ['planDistil'],
+    runs: 130,
+    arguments: {
+      options: fc.record({
+        ...plan,
+        oracle: fc.constant({
+          id: 'o',
+          prefer: async () => [],
+          estimate: async (some: readonly unknown[]) => some.map(() => ({ calls: 1, inputTokens: 9 })),
+        }),
+        storage: fc.constant(null).map(() => new MemoryStorage()),
+        key: fc.constant('answers.jsonl'),
+        sample: fc.constantFrom(1, 5),
+        prices: fc.constant({ inputPerMillion: 1, outputPerMillion: 2, cachedInputPerMillion: 1 }),
+      }),
+    },
+    call: ({ options }) => planDistil(options),
+  }),
+  publicCall('planDistil, what the oracle expects', {
+    covers: ['planDistil'],
+    runs: 60,
+    arguments: {
+      estimates: fc.constant(Array.from({ length: 3 }, () => ({ calls: 1, inputTokens: 9, costUsd: 0.1 }))),
+    },
+    call: async ({ estimates }) => {
+      const oracle = {
+        id: 'o',
+        prefer: async () => [],
+        estimate: async () => estimates,
+      };
+      const { toCome } = await planDistil({ catalog, count: 3, candidateCount: 3, stepsPerEpisode: 2, oracle });
+      if (!Object.values(toCome ?? {}).every(Number.isFinite)) throw new Error('a cost that is no number');
+    },
+    // What is no number is taken for not told.
+    takesNaN: /estimates/,
+  }),
+  publicCall('openQuestions', {
+    covers: ['openQuestions'],
+    runs: 130,
+    arguments: {
+      options: fc.record({
+        ...plan,
+        oracleId: fc.constant('o'),
+        storage: fc.constant(null).map(() => new MemoryStorage()),
+        key: fc.constant('answers.jsonl'),
+      }),
+    },
+    call: ({ options }) => openQuestions(options),
+  }),
+  publicCall('llmOnline', {
+    covers: ['llmOnline'],
+    runs: 160,
+    arguments: {
+      options: fc.record({
+        agent: fc.constant(agents.state),
+        env: fc.constant(null).map(userEnv),
+        oracle: fc.constant(null).map(() => new ScriptedOracle(({ candidates }, n) => n % candidates.length)),
+        candidateCount: fc.constantFrom(2, 3),
+        candidateDraw: fc.constantFrom('sample' as const, 'topK' as const),
+        describeUser: fc.constant(() => 'a user'),
+        steps: fc.constantFrom(3, 5),
+        algorithm: fc.record({
+          name: fc.constant('ppo' as const),
+          rolloutSteps: fc.constant(2),
+          epochs: fc.constant(1),
+        }),
+        maxInvalidRate: within(0, 1),
+        retryInvalid: fc.boolean(),
+        seed,
+        ...hooks,
+      }),
+    },
+    call: async ({ options }, { signal }) => (await llmOnline(stoppable(options, signal))).policy.dispose(),
+  }),
+  publicCall('llmOnline, what the oracle and its describer say', {
+    covers: ['llmOnline'],
+    runs: 80,
+    arguments: {
+      answer: fc.constantFrom({ kind: 'none' }, { kind: 'invalid', raw: 'eh' }, CHOSEN),
+      text: fc.constantFrom('a user', undefined),
+    },
+    call: async ({ answer, text }, { signal }) => {
+      const prefer = async (queries: readonly { readonly candidates: readonly number[] }[]): Promise<never> =>
+        queries.map(({ candidates }) =>
+          answer === CHOSEN ? { kind: 'choice', choice: candidates[0] } : answer,
+        ) as never;
+      const { policy } = await llmOnline({
+        ...{ agent: agents.state, env: userEnv(), candidateCount: 2, steps: 3, signal },
+        oracle: { id: 'own', prefer },
+        describeUser: () => text,
+        algorithm: { name: 'ppo', rolloutSteps: 2, epochs: 1 },
+      });
+      policy.dispose();
+    },
+    takesNaN: /./,
   }),
   publicCall('adapt', {
     covers: ['adapt'],

@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openLanguageModel, openOracle, parseOracleSpec } from '../../../src/cli/oracle-spec.js';
-import { IalpError, InvalidArgumentError } from '../../../src/foundation/errors.js';
+import { BudgetExceededError, IalpError, InvalidArgumentError } from '../../../src/foundation/errors.js';
+import { MemoryStorage } from '../../../src/foundation/storage.js';
 import { hashModel } from '../../fixtures/model-server/hash-model.js';
 import { ModelServer } from '../../fixtures/model-server/model-server.js';
 import { shop } from '../oracle/fixtures.js';
@@ -113,6 +114,40 @@ describe('openOracle', () => {
       }
       const wrong = openOracle(spec, { catalog, readout: 'likelihood', debias: 'cyclic' });
       await expect(wrong).rejects.toThrow(/--debias cyclic is for --readout label/);
+    } finally {
+      await server.close();
+    }
+  });
+
+  it('calibrates within the caps, counts what earlier runs paid, and asks nobody in a dry run', async () => {
+    const server = await ModelServer.start({ kind: 'vllm', model: hashModel() });
+    const spec = `openai-compatible:${server.url}#test-model`;
+    const storage = new MemoryStorage();
+    const said: string[] = [];
+    const pride = {
+      catalog,
+      debias: 'pride',
+      candidateCount: 3,
+      storage,
+      say: (line: string) => said.push(line),
+    } as const;
+    // 40 questions in 3 orders; the probe of a server is one or two more.
+    const calls = 40 * 3;
+    const open = async (options: Partial<Parameters<typeof openOracle>[1]>): Promise<number> => {
+      server.forget();
+      const { close } = await openOracle(spec, { ...pride, ...options });
+      await close();
+      return server.asked;
+    };
+    try {
+      expect(await open({ isDry: true })).toBeLessThan(5);
+      expect(said.at(-1)).toMatch(/calibrated: about 120 calls/);
+      await expect(open({ budget: { calls: 50 } })).rejects.toThrow(BudgetExceededError);
+      expect(server.asked).toBeLessThan(50 + 5);
+      await expect(open({ budget: { calls: 50 } })).rejects.toThrow(BudgetExceededError);
+      expect(server.asked).toBeLessThan(5);
+      expect(await open({ budget: { calls } })).toBeLessThan(calls - 50 + 5);
+      expect(await open({ budget: { calls } })).toBeLessThan(5);
     } finally {
       await server.close();
     }

@@ -124,6 +124,18 @@ describe('importBatch', () => {
     expect(answers[0]?.choice).toBe('track-5');
   });
 
+  it('goes by the text where the answer does not begin with a label, whatever labels are listed beside', async () => {
+    const [first, second] = (await requestsOf(batch)).map(({ custom_id }) => custom_id);
+    const output =
+      answered(first as string, '**c**', { '**': -0.1, a: -4, the: -5 }) +
+      // Nothing to read in the text: the label that is listed is all there is.
+      answered(second as string, 'hm', { hm: -0.1, a: -3, the: -4 });
+    const { answers } = await imported(output);
+    expect(answers[0]).toMatchObject({ choice: 'track-5' });
+    expect(answers[0]?.scores).toBeUndefined();
+    expect(answers[1]?.choice).toBe(catalog.id((queries[1] as (typeof queries)[number]).candidates[0] as number));
+  });
+
   it('falls back to the text where the label is only bounded, and never guesses', async () => {
     const [first, second] = (await requestsOf(batch)).map(({ custom_id }) => custom_id);
     const output =

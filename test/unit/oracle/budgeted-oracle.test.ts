@@ -1,7 +1,8 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { BudgetExceededError, InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
 import { MemoryStorage } from '../../../src/foundation/storage.js';
+import type { Spending } from '../../../src/oracle/budget.js';
 import { BudgetedOracle, type BudgetedOracleOptions } from '../../../src/oracle/budgeted-oracle.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, Usage } from '../../../src/oracle/preference-oracle.js';
 import { RecordingOracle } from '../../../src/oracle/recording-oracle.js';
@@ -203,6 +204,45 @@ describe('BudgetedOracle', () => {
     });
     await oracle.prefer(many(4));
     expect(oracle.spent).toMatchObject({ calls: 4 + 2 + 2, inputTokens: 1_007, outputTokens: 2 });
+  });
+
+  it('counts a failure as paid where an answer came that is of no use, or several calls are behind one answer', async () => {
+    const spentOn = async (error: OracleError, calls: number): Promise<Spending> => {
+      const failing = new ScriptedOracle([{ kind: 'failed', error }]);
+      const estimate = async (queries: readonly PreferenceQuery[]): Promise<Usage[]> =>
+        queries.map(() => ({ calls, inputTokens: 100 * calls, outputTokens: calls }));
+      const oracle = new BudgetedOracle({
+        oracle: { id: 'failing', prefer: (queries, options) => failing.prefer(queries, options), estimate },
+        caps: { calls: 100 },
+      });
+      await oracle.prefer(many(1));
+      return oracle.spent;
+    };
+    const refused = new OracleError('refused', { status: 429, attempts: 4 });
+    // One of ten shifts was refused: nine were answered.
+    expect(await spentOn(refused, 10)).toMatchObject({ calls: 10, inputTokens: 1_000, outputTokens: 10 });
+    const tooLong = new OracleError('more than maxResponseBytes', { status: 200, attempts: 1 });
+    expect(await spentOn(tooLong, 1)).toMatchObject({ calls: 1, inputTokens: 100, outputTokens: 1 });
+    expect(await spentOn(refused, 1)).toMatchObject({ calls: 4, inputTokens: 0, outputTokens: 0 });
+  });
+
+  it('prints no warning of too many listeners, however many groups are out', async () => {
+    const caller = new AbortController();
+    let listening = 0;
+    const listens = vi.spyOn(caller.signal, 'addEventListener').mockImplementation(() => void listening++);
+    const inner: PreferenceOracle = {
+      id: 'listening',
+      prefer: async (queries, { signal } = {}) => {
+        signal?.addEventListener('abort', () => {});
+        return queries.map(() => ({ kind: 'none' }));
+      },
+    };
+    const oracle = new BudgetedOracle({ oracle: inner, caps: { calls: 100 }, concurrency: 1 });
+    await oracle.prefer(many(50), { signal: caller.signal });
+    // What waits takes its listener off again; the oracle behind need not.
+    const own = listens.mock.calls.filter(([, , options]) => options === undefined);
+    expect(own).toHaveLength(0);
+    expect(listening).toBeGreaterThan(0);
   });
 
   it('keeps its books though a back-end or an estimate tells nonsense', async () => {

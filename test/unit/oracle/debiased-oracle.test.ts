@@ -145,6 +145,23 @@ describe('DebiasedOracle', () => {
     expect(calibrated.counts.calls).toBe(calibration.length * K);
   });
 
+  it('uncalibrated, for a dry run, asks nobody, estimates as one that is, and cannot be asked', async () => {
+    const silent = inner();
+    const dry = await DebiasedOracle.create({
+      oracle: silent,
+      catalog,
+      method: 'pride',
+      calibration,
+      calibrate: false,
+    });
+    const real = await make('pride');
+    expect(dry.id).toBe(real.id);
+    expect(await dry.estimate?.(queries)).toEqual(await real.estimate?.(queries));
+    expect(await dry.estimateCalibration()).toMatchObject({ calls: calibration.length * K });
+    await expect(dry.prefer(queries)).rejects.toThrow(/calibrate: false/);
+    expect(silent.counts.calls).toBe(0);
+  });
+
   it('without scores cyclic goes by majority, and the others refuse', async () => {
     // A model that takes the first letter unless its favourite stands on one of the first three.
     const textual = (): PreferenceOracle =>

@@ -146,6 +146,16 @@ describe('LlmOracle of a model that tells label probabilities', () => {
     expect(blind.counts.calls).toBe(0);
   });
 
+  it('estimates by characters where the tokeniser fails this once, and not where it will fail always', async () => {
+    const counting = (status: number): LanguageModel => ({
+      ...byNumber(0),
+      countTokens: () => Promise.reject(new OracleError('busy', { status })),
+    });
+    const [estimate] = await make(counting(503)).estimate([QUERY]);
+    expect(estimate?.inputTokens).toBeGreaterThan(200);
+    await expect(make(counting(404)).estimate([QUERY])).rejects.toThrow('busy');
+  });
+
   it('tells its content-free scores, from a prompt that holds no item', async () => {
     const model = scriptedModel({ labels: (_, labels) => labels.map((_label, i) => -i) });
     const scores = await make(model).contentFreeScores(4);

@@ -1,12 +1,14 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import {
   CheckpointError,
+  DisposedError,
   InvalidArgumentError,
   InvalidDataError,
   OracleError,
 } from '../../../src/foundation/errors.js';
 import { MemoryStorage, type Storage } from '../../../src/foundation/storage.js';
+import { LlmOracle } from '../../../src/oracle/llm-oracle.js';
 import type { Preference, PreferenceOracle, PreferenceQuery } from '../../../src/oracle/preference-oracle.js';
 import { RecordingOracle } from '../../../src/oracle/recording-oracle.js';
 import { ReplayOracle } from '../../../src/oracle/replay-oracle.js';
@@ -143,6 +145,104 @@ describe('RecordingOracle', () => {
     const again = scripted();
     await (await open(storage, again)).prefer(queries);
     expect(again.queries).toHaveLength(24 - 5);
+  });
+
+  it('rejects an aborted call when the answers that had come are written: a run started at once asks only the others', async () => {
+    const storage = new MemoryStorage();
+    const slow = { ...facade(storage), append: delayed(storage.append.bind(storage)) };
+    const controller = new AbortController();
+    const inner = new ScriptedOracle((query, n) => {
+      // The five answers before are being written.
+      if (n === 5) controller.abort('stop');
+      return answerOf(query);
+    });
+    const running = (await open(slow, inner)).prefer(queries, { signal: controller.signal });
+    await expect(running).rejects.toBe('stop');
+    const again = scripted();
+    await (await open(storage, again)).prefer(queries);
+    expect(again.queries).toHaveLength(24 - 5);
+  });
+
+  describe('close', () => {
+    it('waits until what is in flight is on record, also of a call that was aborted', async () => {
+      for (const isAborted of [false, true]) {
+        const storage = new MemoryStorage();
+        const slow = { ...facade(storage), append: delayed(storage.append.bind(storage)) };
+        const asked = signalled();
+        const answered = signalled();
+        const deaf: PreferenceOracle = {
+          id: 'scripted',
+          prefer: async (some) => {
+            asked.tell();
+            await answered.told;
+            return scripted().prefer(some);
+          },
+        };
+        const oracle = await open(slow, deaf);
+        const controller = new AbortController();
+        const outcome = oracle.prefer(queries, { signal: controller.signal }).then(
+          (answers) => answers.length,
+          (reason: unknown) => reason,
+        );
+        await asked.told;
+        if (isAborted) controller.abort('stop');
+        const closing = oracle.close();
+        answered.tell();
+        await closing;
+        expect((await open(storage)).size).toBe(24);
+        expect(await outcome).toBe(isAborted ? 'stop' : 24);
+        await expect(oracle.prefer(queries)).rejects.toBeInstanceOf(DisposedError);
+      }
+    });
+
+    it('ends at once where the oracle behind rejects its calls when it is closed', async () => {
+      const hanging = new LlmOracle({ catalog, complete: () => new Promise<never>(() => {}), model: 'm' });
+      const oracle = await open(new MemoryStorage(), hanging);
+      const running = oracle.prefer(queries.slice(0, 3));
+      running.catch(() => {});
+      await vi.waitUntil(() => oracle.counts.asked === 3, { interval: 1 });
+      const began = performance.now();
+      await Promise.all([oracle.close(), oracle.close()]);
+      expect(performance.now() - began).toBeLessThan(4_000);
+      await expect(running).rejects.toBeInstanceOf(DisposedError);
+    });
+
+    it('gives up on an oracle that hangs, and writes nothing afterwards', async () => {
+      const storage = new MemoryStorage();
+      let answer = (): void => {};
+      const hanging: PreferenceOracle = {
+        id: 'scripted',
+        prefer: (asked, options) =>
+          new Promise((resolve) => {
+            options?.onResult?.(0, { kind: 'none' });
+            answer = () => {
+              options?.onResult?.(1, { kind: 'none' });
+              resolve(asked.map(() => ({ kind: 'none' })));
+            };
+          }),
+      };
+      const oracle = await open(storage, hanging);
+      const running = oracle.prefer(queries.slice(0, 3));
+      running.catch(() => {});
+      await vi.waitUntil(() => oracle.counts.asked === 3, { interval: 1 });
+      vi.useFakeTimers();
+      try {
+        let isClosed = false;
+        const closing = oracle.close().then(() => {
+          isClosed = true;
+        });
+        await vi.advanceTimersByTimeAsync(4_900);
+        expect(isClosed).toBe(false);
+        await vi.advanceTimersByTimeAsync(200);
+        await closing;
+      } finally {
+        vi.useRealTimers();
+      }
+      await expect(running).rejects.toBeInstanceOf(DisposedError);
+      answer();
+      await sleepMs(2);
+      expect((await open(storage)).size).toBe(1);
+    });
   });
 
   it('hands an answer out only when it is written', async () => {
@@ -332,6 +432,34 @@ describe('ReplayOracle', () => {
     await expect(other).rejects.toMatchObject({ code: 'INVALID_DATA', field: 'oracle' });
   });
 });
+
+/** The methods of a storage, to replace some of them. */
+function facade(storage: Storage): Storage {
+  return {
+    get: (key) => storage.get(key),
+    put: (key, data) => storage.put(key, data),
+    append: (key, data) => storage.append(key, data),
+    list: (prefix) => storage.list(prefix),
+    delete: (key) => storage.delete(key),
+  };
+}
+
+/** A promise, and what resolves it. */
+function signalled(): { readonly told: Promise<void>; readonly tell: () => void } {
+  let tell = (): void => {};
+  const told = new Promise<void>((resolve) => {
+    tell = resolve;
+  });
+  return { told, tell };
+}
+
+/** The same, 10 ms later. */
+function delayed<A extends readonly unknown[], R>(call: (...given: A) => Promise<R>): (...given: A) => Promise<R> {
+  return async (...given) => {
+    await sleepMs(10);
+    return call(...given);
+  };
+}
 
 /** A disk that dies in its `appends`-th append, after writing `bytes` of it. */
 function dying(disk: Storage, appends: number, bytes: number): Storage {

@@ -187,6 +187,15 @@ describe('distil', () => {
     );
   });
 
+  it('begins again where a kill left no whole header', async () => {
+    for (const torn of ['', '{"format":"ialp-ans']) {
+      const storage = new MemoryStorage();
+      await storage.put('answers.jsonl', new TextEncoder().encode(torn));
+      expect(await planDistil({ ...base, oracle: oracleBy(), storage })).toMatchObject({ recorded: 0 });
+      expect(await distil({ ...base, oracle: oracleBy(), storage })).toMatchObject({ answered: 97, asked: 97 });
+    }
+  });
+
   it('without the record, the negative control, asks all again', async () => {
     const oracle = oracleBy();
     await distil({ ...base, oracle, storage: new MemoryStorage() });

@@ -6,7 +6,7 @@ import { listDistillation } from '../../../src/agent/list-distillation.js';
 import { ReplayBuffer } from '../../../src/agent/replay-buffer.js';
 import { syntheticData } from '../../../src/catalog/synthetic.js';
 import { useBackend } from '../../../src/compute/backend.js';
-import { historyBatch } from '../../../src/compute/history-batch.js';
+import { type HistoryBatch, historyBatch } from '../../../src/compute/history-batch.js';
 import { mean } from '../../../src/encoder/mean-encoder.js';
 import { EventEmitter } from '../../../src/foundation/events.js';
 import { Rng } from '../../../src/foundation/rng.js';
@@ -135,21 +135,44 @@ describe('the serving temperature', () => {
     expect(opposite.standardErrors).toBeLessThan(1);
   });
 
-  it('makes the policy as decided among all items as the choices were among the candidates', () => {
+  /** How far what is drawn falls short of the best, in logits, by a plain loop over the probabilities. */
+  function shortfallOf(agent: ActorCritic, histories: HistoryBatch, temperature: number): number {
+    const A = catalog.size;
+    const items = Int32Array.from({ length: histories.size * A }, (_, i) => i % A);
+    const { scores } = agent.kernels.forward(histories, { scoresOf: { head: 'actor', items, width: A } });
+    const probabilities = agent.probabilities(histories, { mask: { noRepeat: true }, temperature });
+    let sum = 0;
+    for (let row = 0; row < histories.size; row++) {
+      const allowed = Array.from({ length: A }, (_, i) => row * A + i).filter((i) => (probabilities[i] as number) > 0);
+      const best = Math.max(...allowed.map((i) => scores[i] as number));
+      sum += allowed.reduce((total, i) => total + (probabilities[i] as number) * (best - (scores[i] as number)), 0);
+    }
+    return sum / histories.size;
+  }
+
+  it('lets what is drawn from all items fall as little short of the best as the choices among the candidates did', () => {
     using agent = tasteful();
-    const batches = answersOf(agent, 0.4, 300).all('heldOut', 100);
+    const batches = answersOf(agent, 0.4, 200).all('heldOut', 200);
     const fit = fitChoices(agent, batches);
     const temperature = servingTemperature(agent, fit, batches);
-    expect(temperature).toBeLessThan(0.8 * fit.temperature);
-    const entropyAt = (at: number) => {
-      const all = batches.flatMap(({ histories }) => {
-        const options = { mask: { noRepeat: true }, temperature: at };
-        return [...agent.kernels.forward(histories, { entropy: true }, options).entropy];
-      });
-      return all.reduce((sum, value) => sum + value, 0) / all.length;
-    };
-    expect(entropyAt(temperature)).toBeCloseTo(fit.entropy, 2);
-    expect(entropyAt(fit.temperature)).toBeGreaterThan(fit.entropy + 0.5);
+    const { histories } = batches[0] as (typeof batches)[number];
+    expect(shortfallOf(agent, histories, temperature) / fit.shortfall).toBeCloseTo(1, 2);
+    expect(temperature).toBeLessThan(0.9 * fit.temperature);
+    expect(shortfallOf(agent, histories, fit.temperature)).toBeGreaterThan(1.2 * fit.shortfall);
+  });
+
+  it('leaves items that are equally good equally likely', () => {
+    using agent = tasteful();
+    for (const name of agent.store.names) if (/^actor\/(id|projection)$/.test(name)) agent.store.get(name).data.fill(0);
+    const history = agent.store.get('actor/history').data.fill(0);
+    // All that counts is the category of the last item.
+    history[agent.spec.historyFeatures?.names.indexOf('category:last') as number] = 4;
+    agent.store.touch();
+    const batches = answersOf(agent, 1, 200).all('heldOut', 200);
+    const fit = fitChoices(agent, batches);
+    const temperature = servingTemperature(agent, fit, batches);
+    // To be as decided as among six candidates would take a choice between equals, which no temperature makes.
+    expect(temperature).toBeGreaterThan(0.3 * fit.temperature);
   });
 });
 
