@@ -50,14 +50,14 @@ describe('the snippets of README.md and docs/', () => {
     expect(marked.map(({ name }) => name)).toEqual([expect.stringMatching(/^README\.md:/)]);
   });
 
-  it('compile against src/', { timeout: 120_000 }, () => {
+  it('compile against src/', { timeout: 300_000 }, () => {
     expect(typeCheck(workshop).join('\n')).toBe('');
   });
 
   for (const { name, marks } of programs) {
     if (marks.has('no-run')) continue;
     it(`${name} runs`, { timeout: 130_000 }, async () => {
-      const { status, output } = await runProgram(workshop.files.get(name) as string, workshop.tsconfig, 120_000);
+      const { status, output } = await runProgram(workshop.files.get(name) as string, workshop.tsconfig, 300_000);
       expect(status, output).toBe(0);
     });
   }
@@ -122,7 +122,7 @@ describe('programsOf', () => {
 });
 
 describe('the harness can fail', () => {
-  it('at a type error, naming page and line', { timeout: 120_000 }, () =>
+  it('at a type error, naming page and line', { timeout: 300_000 }, () =>
     inFolder(async (folder) => {
       const page =
         'text\n\n```ts\nconst a: number = 1;\nconst b: string = a;\n```\n```ts\nconst a = "another module";\n```\n';

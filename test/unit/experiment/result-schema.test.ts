@@ -73,6 +73,8 @@ describe('resultJsonSchema', () => {
     expect([...(schema.$defs.RunRow?.required ?? [])].sort()).toEqual(Object.keys(runRow).sort());
     expect([...(schema.$defs.CardRow?.required ?? [])].sort()).toEqual(Object.keys(cardRow).sort());
     expect(schema.$defs.RunResult?.required).toEqual(Object.keys(runs));
-    expect(Object.values(schema.$defs).filter(({ additionalProperties }) => additionalProperties !== false)).toEqual([]);
+    expect(Object.values(schema.$defs).filter(({ additionalProperties }) => additionalProperties !== false)).toEqual(
+      [],
+    );
   });
 });

@@ -23,7 +23,10 @@ function short(script: (query: PreferenceQuery) => ScriptedAnswer) {
   const step = env.step.bind(env);
   const watching = {
     ...watched(env, () => {}),
-    step: (actions: Int32Array) => (shown.push(...actions), step(actions)),
+    step: (actions: Int32Array) => {
+      shown.push(...actions);
+      return step(actions);
+    },
   };
   return {
     options: { ...adaptOptions(smallAgent()), env: watching, oracle, steps: 40, candidateCount: 5 },
