@@ -67,7 +67,7 @@ beforeAll(async () => {
   closedForm = writeTinyLlama(file, { usual });
   engine = await LlamaCppModel.load({ file, threads: 1 });
   expected = labelsOf(queries, await answersOf(engine, queries));
-});
+}, 180_000);
 
 afterAll(async () => {
   await engine.close();
