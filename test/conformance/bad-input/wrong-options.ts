@@ -351,7 +351,18 @@ export const wrongOptions = badInputs(InvalidArgumentError, [
     { argument: 'policy' },
     /got "?oraclePersonal/,
   ],
-  ['LlmOracle: no function', () => new LlmOracle(any({ catalog })), { argument: 'complete' }, /expected a function/],
+  [
+    'LlmOracle: nobody to ask',
+    () => new LlmOracle(any({ catalog })),
+    {},
+    /exactly one of `complete` and `languageModel`, got neither/,
+  ],
+  [
+    'LlmOracle: no function',
+    () => new LlmOracle(any({ catalog, complete: 'gpt' })),
+    { argument: 'complete' },
+    /expected a function/,
+  ],
   [
     'SimulatedOracle: counts of another catalogue',
     () => new SimulatedOracle({ catalog, popularity: { counts: [1], weight: 1 } }),
