@@ -36,8 +36,8 @@ export interface LlamaCppModelOptions {
   /** An adapter: its file, or file and scale. @default none */
   readonly lora?: string | LoraAdapter;
   /**
-   * Prompts that are worked on at the same time, each with a memory of its own: 1 to 64. On a CPU one is nearly as fast as several;
-   * on a GPU several are faster. @default 1
+   * Prompts that are worked on at the same time, each with a memory of its own: 1 to 64. Several share the threads of a CPU; on a GPU ask
+   * for 4 to 16. @default 1
    */
   readonly sequences?: number;
   /** Tokens that one prompt may have, 64 to 1,048,576; memory grows with it. @default 4,096, or what the model was trained for where that is less */
