@@ -72,11 +72,19 @@ function tokenise(text: string): Token[] {
 }
 
 let held: readonly Token[] = [];
+let lastPrefix: readonly Token[] = [];
+/** What of a prefix need not be evaluated: all of the last one, of another a multiple of 32 tokens, as `LlamaCppModel` cuts it. */
+function reused(prefix: readonly Token[]): number {
+  const isLast = lastPrefix.length === prefix.length && commonLength(lastPrefix, prefix) === prefix.length;
+  lastPrefix = prefix;
+  return isLast ? prefix.length : Math.floor(commonLength(held, prefix) / 32) * 32;
+}
+
 /** What the bare loop has to do for a question, prepared so that its time is the library's alone. */
 function prepare({ prefix, continuations }: { prefix: string; continuations: readonly string[] }): BareStep[] {
   const wholes = continuations.map((continuation) => tokenise(prefix + continuation));
   const tree = new ContinuationTree(tokenise(prefix), wholes);
-  const start = Math.min(tree.shared.length - 1, commonLength(held, tree.shared));
+  const start = reused(tree.shared.slice(0, -1));
   const steps: BareStep[] = [];
   for (const { depth, nodes } of tree.runs()) {
     const asked = nodes.map(({ children }) => [...children.keys()]);
