@@ -133,15 +133,16 @@ function coatLogs(catalog: Catalog, data: CoatData, splitSeed: number, refuse: (
   const { test, train, users, items } = data;
   if (test === undefined) return refuse('Coat without test.ascii has no rating to ask about');
   const parts = coatUserParts(users, splitSeed);
+  const ratings = train.map((rating, cell) => Math.max(rating, test[cell] as number));
   const lists = (part: LogPart, { candidateCount, limit, seed }: LogListOptions): EvaluationList[] =>
-    ratedLists({ history: train, asked: test, itemCount: items, users: parts[part], candidateCount, limit, seed });
+    ratedLists({ ratings, itemCount: items, users: parts[part], candidateCount, limit, seed });
   return {
     name: 'coat',
     described:
-      'an item that a user rated 4 or 5, against items that the user rated lower; the history is what they rated 4 or 5 elsewhere',
+      'an item that a user rated 4 or 5, against items that the user rated 1 or 2; the history is what else they rated 4 or 5',
     catalog,
     counts: ratingCounts(data, parts.train),
-    // All that a user rated low is in the list: nothing is left to draw by popularity.
+    // A list holds nearly all that its user rated low: nothing is left to draw by popularity.
     negatives: ['uniform'],
     splitSeed,
     lists,

@@ -43,19 +43,19 @@ export interface NextItemListOptions {
   readonly seed?: number;
 }
 
-/** Ratings of users, and a place where those that judge stand apart. */
+/** Ratings of users, for data without sequences. */
 export interface RatedListOptions {
-  /** `[U, A]` row-major ratings 1-5 whose high ones make the history, 0 = not rated: Coat's `train`. */
-  readonly history: ArrayLike<number>;
-  /** `[U, A]` ratings that are asked about, 0 = not rated: Coat's `test`. */
-  readonly asked: ArrayLike<number>;
+  /** `[U, A]` row-major ratings 1-5, 0 = not rated. */
+  readonly ratings: ArrayLike<number>;
   /** A. */
   readonly itemCount: number;
   /** Numbers of the users who are asked about. */
   readonly users: ArrayLike<number>;
   /** Lowest rating that says the user likes an item. @default 4 */
   readonly likedFrom?: number;
-  /** Highest K: a list holds one liked item and as many of the others as there are, up to K - 1. @default 10 */
+  /** Highest rating that says the user dislikes an item, below `likedFrom`; what lies between is in no list. @default 2 */
+  readonly dislikedUpTo?: number;
+  /** K, from 2: one liked item and K - 1 disliked ones. @default 10 */
   readonly candidateCount?: number;
   /** Most lists; every user has one before any has two. @default one for each liked item */
   readonly limit?: number;
@@ -87,22 +87,26 @@ const nextItemSchema = z
 
 const ratedSchema = z
   .strictObject({
-    history: countsSchema,
-    asked: countsSchema,
+    ratings: countsSchema,
     itemCount: z.int().min(2),
     users: countsSchema,
     likedFrom: z.number().min(1).default(4),
+    dislikedUpTo: z.number().min(1).default(2),
     candidateCount: z.int().min(2).default(10),
     limit: z.int().min(1).optional(),
     seed: z.int().default(0),
   })
-  .refine(({ history, asked, itemCount }) => history.length === asked.length && history.length % itemCount === 0, {
-    message: 'expected `history` and `asked` to have a row of `itemCount` ratings for each user',
-    path: ['asked'],
+  .refine(({ ratings, itemCount }) => ratings.length % itemCount === 0, {
+    message: 'expected `ratings` to have a row of `itemCount` for each user',
+    path: ['ratings'],
+  })
+  .refine(({ likedFrom, dislikedUpTo }) => dislikedUpTo < likedFrom, {
+    message: 'expected `dislikedUpTo` below `likedFrom`',
+    path: ['dislikedUpTo'],
   })
   .refine(
-    ({ users, history, itemCount }) =>
-      Array.from(users).every((user) => Number.isInteger(user) && user >= 0 && user < history.length / itemCount),
+    ({ users, ratings, itemCount }) =>
+      Array.from(users).every((user) => Number.isInteger(user) && user >= 0 && user < ratings.length / itemCount),
     { message: 'expected numbers of users with a row', path: ['users'] },
   );
 
@@ -176,37 +180,30 @@ export function nextItemLists(options: NextItemListOptions): EvaluationList[] {
 }
 
 /**
- * Lists "one item that this user likes against those that they do not" from ratings, for data without sequences. The history is
- * what the user rated high elsewhere; users without one give no list.
+ * Lists "one item that this user likes against those that they dislike" from ratings, for data without sequences. The history is
+ * what else the user likes, in drawn order, the ratings having none. Users who like one item, or dislike fewer than K - 1, give no list.
  *
- * @returns lists of 2 to K items, so chance differs from list to list; a `replacement` where more than K - 1 are disliked.
+ * @returns at most `limit` lists of K items, each with a `replacement` where more than K - 1 are disliked.
  * @throws {InvalidArgumentError} for a wrong option.
  */
 export function ratedLists(options: RatedListOptions): EvaluationList[] {
-  const { history, asked, itemCount, users, likedFrom, candidateCount, limit, seed } = checkOptions(
-    ratedSchema,
-    options,
-    'ratedLists',
-  );
+  const checked = checkOptions(ratedSchema, options, 'ratedLists');
+  const { ratings, itemCount, users, likedFrom, dislikedUpTo, candidateCount, limit, seed } = checked;
   const rng = new Rng(seed).fork('rated-lists');
   const rows = rng.fork('users').shuffle(Array.from(users));
   const byUser = rows.map((user) => {
     const draws = rng.fork(user);
-    const past: ItemIndex[] = [];
     const liked: ItemIndex[] = [];
     const disliked: ItemIndex[] = [];
     for (let item = 0; item < itemCount; item++) {
-      const before = history[user * itemCount + item] as number;
-      const rating = asked[user * itemCount + item] as number;
-      if (before >= likedFrom) past.push(item);
-      else if (rating > 0) (rating >= likedFrom ? liked : disliked).push(item);
+      const rating = ratings[user * itemCount + item] as number;
+      if (rating >= likedFrom) liked.push(item);
+      else if (rating > 0 && rating <= dislikedUpTo) disliked.push(item);
     }
-    if (past.length === 0 || disliked.length === 0) return [];
-    draws.shuffle(past);
-    return draws.shuffle(liked).map((truth): EvaluationList => {
+    if (liked.length < 2 || disliked.length < candidateCount - 1) return [];
+    return draws.shuffle(liked).map((truth, i): EvaluationList => {
       const others = draws.shuffle([...disliked]).slice(0, candidateCount);
-      const size = Math.min(candidateCount, others.length + 1);
-      return { history: past, ...listOf(truth, others, size, draws), user: `user ${user}` };
+      return { history: liked.toSpliced(i, 1), ...listOf(truth, others, candidateCount, draws), user: `user ${user}` };
     });
   });
   const lists: EvaluationList[] = [];

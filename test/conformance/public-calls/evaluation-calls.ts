@@ -73,11 +73,11 @@ export const evaluationCalls: readonly PublicCall[] = [
     covers: ['ratedLists'],
     arguments: {
       options: fc.record({
-        history: fc.constant([5, 0, 0, 0, 0, 4, 0, 0]),
-        asked: fc.constant([0, 5, 1, 2, 0, 0, 1, 5]),
+        ratings: fc.constant([5, 5, 1, 2, 4, 4, 1, 5]),
         itemCount: fc.constant(4),
         users: fc.constantFrom([0], [0, 1]),
         likedFrom: fc.constantFrom(3, 4),
+        dislikedUpTo: fc.constantFrom(1, 2),
         candidateCount: fc.constantFrom(2, 3),
         limit: fc.constantFrom(1, 5),
         seed,

@@ -118,42 +118,52 @@ describe('splitUsers', () => {
 
 describe('ratedLists', () => {
   const ITEMS = 6;
-  const history = [5, 4, 1, 0, 0, 0, /**/ 1, 2, 0, 0, 0, 0, /**/ 5, 0, 0, 0, 0, 0];
-  const asked = [0, 0, 0, 5, 2, 1, /**/ 0, 0, 5, 1, 0, 0, /**/ 0, 4, 5, 3, 0, 0];
-  const base = { history, asked, itemCount: ITEMS, users: [0, 1, 2] };
+  const ratings = [5, 4, 3, 2, 1, 0, /**/ 5, 2, 1, 0, 0, 0, /**/ 4, 0, 5, 3, 0, 4, /**/ 4, 5, 4, 1, 2, 2];
+  const base = { ratings, itemCount: ITEMS, users: [0, 1, 2, 3], candidateCount: 3 };
+  const of = (user: number, lists = ratedLists(base)) => lists.filter((list) => list.user === `user ${user}`);
 
-  it('sets one liked item against the disliked ones, the history being what was liked elsewhere', () => {
-    const lists = ratedLists(base);
-    const of = (user: number) => lists.filter((list) => list.user === `user ${user}`);
-    expect(of(0)).toHaveLength(1);
-    expect([...(of(0)[0]?.history ?? [])].sort()).toEqual([0, 1]);
-    expect([...(of(0)[0]?.candidates ?? [])].sort()).toEqual([3, 4, 5]);
-    expect(of(0)[0]?.truth).toBe(3);
-    // User 1 liked nothing before; user 2 likes two of the asked ones, each in a list of its own.
+  it('sets each liked item against the disliked ones, the history being what else is liked', () => {
+    const lists = of(0).sort((a, b) => a.truth - b.truth);
+    expect(lists.map(({ truth, history }) => [truth, history])).toEqual([
+      [0, [1]],
+      [1, [0]],
+    ]);
+    // Item 2 is neither liked nor disliked, item 5 is not rated.
+    for (const { truth, candidates } of lists) expect([...candidates].sort()).toEqual([truth, 3, 4]);
+    expect(of(3)).toHaveLength(3);
+    for (const { truth, history } of of(3)) expect([truth, ...history].sort()).toEqual([0, 1, 2]);
+  });
+
+  it('gives none for a user who likes one item only, or dislikes too few', () => {
     expect(of(1)).toEqual([]);
-    expect(
-      of(2)
-        .map(({ truth }) => truth)
-        .sort(),
-    ).toEqual([1, 2]);
-    for (const { candidates } of of(2)) expect(candidates).toHaveLength(2);
+    expect(of(2)).toEqual([]);
+    expect(of(0, ratedLists({ ...base, candidateCount: 4 }))).toEqual([]);
+    expect(of(3, ratedLists({ ...base, candidateCount: 4 }))).toHaveLength(3);
+  });
+
+  it('takes other bounds', () => {
+    expect(of(2, ratedLists({ ...base, likedFrom: 5, dislikedUpTo: 4 }))).toEqual([]);
+    const harder = of(2, ratedLists({ ...base, dislikedUpTo: 3, candidateCount: 2 }));
+    expect(harder.map(({ truth }) => truth).sort()).toEqual([0, 2, 5]);
+    for (const { candidates, truth } of harder) expect([...candidates].sort()).toEqual([truth, 3].sort());
   });
 
   it('gives every user one list before any has two', () => {
     expect(new Set(ratedLists({ ...base, limit: 2 }).map(({ user }) => user)).size).toBe(2);
   });
 
-  it('keeps one more disliked item as replacement where the list is full', () => {
+  it('keeps one more disliked item as replacement where there is one', () => {
     const [list] = ratedLists({ ...base, candidateCount: 2, users: [0] });
     expect(list?.candidates).toHaveLength(2);
-    expect([4, 5]).toContain(list?.replacement);
+    expect([3, 4]).toContain(list?.replacement);
     expect(list?.candidates).not.toContain(list?.replacement);
+    expect(of(0)[0]?.replacement).toBeUndefined();
   });
 
   it.each([
-    ['rows of another length', { asked: [1, 2, 3] }],
-    ['users without a row', { users: [3] }],
+    ['users without a row', { users: [4] }],
     ['a part of a row', { itemCount: 5 }],
+    ['disliked items that are liked', { dislikedUpTo: 4 }],
   ])('refuses %s', (_, options) => {
     expect(() => ratedLists({ ...base, ...options } as never)).toThrow(InvalidArgumentError);
   });
