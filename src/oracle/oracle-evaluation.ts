@@ -85,6 +85,8 @@ export interface OracleEvaluation {
    * former looks less like a None (area under the curve). 0.5 tells nothing; NaN without such lists.
    */
   readonly noneAuc: number;
+  /** Lists without the truth that were answered: what `noneHit` and `noneAuc` are of. */
+  readonly noneLists: number;
   /** Where None would best be drawn; undefined where the oracle tells no scores, or no list without the truth was asked. */
   readonly noneThreshold: NoneThreshold | undefined;
   /** Share of answered lists answered by nothing usable. */
@@ -97,6 +99,8 @@ export interface OracleEvaluation {
   readonly recallSpread: number;
   /** Share of lists with a choice or None in both orders whose answers differ. NaN when there is no such list. */
   readonly flipRate: number;
+  /** Lists with a choice or None in both orders: what `flipRate` is of. */
+  readonly secondOrders: number;
   /** Mean probability mass on the labels, where the oracle tells it. */
   readonly labelMass: number | undefined;
   /** Input and output tokens of an answer, where the oracle tells them; of answers that were not on record. */
@@ -335,7 +339,7 @@ function forcedHits(answered: readonly Answered[]): boolean[] | undefined {
   return hits.length === 0 ? undefined : hits;
 }
 
-type NoneFacts = Pick<OracleEvaluation, 'noneHit' | 'noneAuc' | 'noneThreshold'>;
+type NoneFacts = Pick<OracleEvaluation, 'noneHit' | 'noneAuc' | 'noneLists' | 'noneThreshold'>;
 
 function noneFacts(answered: readonly Answered[], readout: Readout): NoneFacts {
   const without = answered.flatMap(({ without, withoutAnswer }) =>
@@ -343,8 +347,9 @@ function noneFacts(answered: readonly Answered[], readout: Readout): NoneFacts {
       ? []
       : [{ query: without, answer: withoutAnswer }],
   );
-  if (without.length === 0) return { noneHit: Number.NaN, noneAuc: Number.NaN, noneThreshold: undefined };
-  const noneHit = without.filter(({ answer }) => answer.kind === 'none').length / without.length;
+  const noneLists = without.length;
+  if (noneLists === 0) return { noneHit: Number.NaN, noneAuc: Number.NaN, noneLists, noneThreshold: undefined };
+  const noneHit = without.filter(({ answer }) => answer.kind === 'none').length / noneLists;
   const withTruth = answered.map(({ first, answer }) => ({ query: first, answer }));
   const margins = (pairs: readonly { query: PreferenceQuery; answer: Preference }[]): (number | undefined)[] =>
     pairs.map(({ query, answer }) => noneMargin(answer, query.candidates.length, readout));
@@ -354,11 +359,12 @@ function noneFacts(answered: readonly Answered[], readout: Readout): NoneFacts {
   const cut = isTold ? cutBetween(high as number[], low as number[]) : undefined;
   if (cut !== undefined) {
     const noneAuc = areaUnderCurve(high as number[], low as number[]);
-    return { noneHit, noneAuc, noneThreshold: noneThresholdOf(cut, readout) };
+    return { noneHit, noneAuc, noneLists, noneThreshold: noneThresholdOf(cut, readout) };
   }
   const decisions = (pairs: readonly { answer: Preference }[]): number[] =>
     pairs.map(({ answer }) => (answer.kind === 'none' ? 0 : 1));
-  return { noneHit, noneAuc: areaUnderCurve(decisions(withTruth), decisions(without)), noneThreshold: undefined };
+  const noneAuc = areaUnderCurve(decisions(withTruth), decisions(without));
+  return { noneHit, noneAuc, noneLists, noneThreshold: undefined };
 }
 
 /** Chance that a value of `high` lies above one of `low`, ties counted half. */
@@ -382,13 +388,13 @@ function areaUnderCurve(high: readonly number[], low: readonly number[]): number
   return wins / (high.length * low.length);
 }
 
-type PositionFacts = Pick<OracleEvaluation, 'recallByPosition' | 'recallSpread' | 'flipRate'>;
+type PositionFacts = Pick<OracleEvaluation, 'recallByPosition' | 'recallSpread' | 'flipRate' | 'secondOrders'>;
 
 function positionFacts(answered: readonly Answered[]): PositionFacts {
   const widest = Math.max(0, ...answered.map(({ list }) => list.candidates.length));
   const asked = new Int32Array(widest);
   const recalled = new Int32Array(widest);
-  let comparable = 0;
+  let secondOrders = 0;
   let flips = 0;
   for (const { list, first, second, answer, secondAnswer } of answered) {
     for (const [query, given] of [
@@ -403,14 +409,15 @@ function positionFacts(answered: readonly Answered[]): PositionFacts {
     const a = decision(answer);
     const b = secondAnswer === undefined ? undefined : decision(secondAnswer);
     if (a === undefined || b === undefined) continue;
-    comparable++;
+    secondOrders++;
     if (a !== b) flips++;
   }
   const recallByPosition = Array.from(recalled, (hits, place) => hits / (asked[place] as number));
   return {
     recallByPosition,
     recallSpread: deviation(recallByPosition.filter((recall) => !Number.isNaN(recall))),
-    flipRate: flips / comparable,
+    flipRate: flips / secondOrders,
+    secondOrders,
   };
 }
 

@@ -14,6 +14,8 @@ export interface OracleVerdict {
 const MAX_UNUSABLE = 0.05;
 /** Share of answers changed by the order of candidates from which on position is said to decide. */
 const MANY_FLIPS = 0.3;
+/** Lists below which a remark on orders or None would be a remark on chance. */
+const FEW_LISTS = 20;
 /** Area under the curve from which on None tells something: a little above the 0.5 of chance, for 0.55 is within noise at 100 lists. */
 const TELLING_NONE = 0.6;
 
@@ -27,7 +29,8 @@ const TELLING_NONE = 0.6;
  * 4. similarity was not compared: worth it, as far as told;
  * 5. otherwise it knows no more than text similarity, which costs nothing: not worth it.
  *
- * Where orders flip 30 % of the answers, or None tells nothing (area under the curve below 0.6), the sentence says so.
+ * Where orders flip 30 % of the answers, or None tells nothing (area under the curve below 0.6), the sentence says so; each is looked at
+ * from 20 lists on that were asked in a second order, or without their truth.
  *
  * @param evaluations - of the same oracle: one with uniform and one with popularity negatives, say. At least one.
  * @throws {InvalidArgumentError} when there is none.
@@ -105,9 +108,9 @@ function knowledge({
 
 function caveats(evaluations: readonly OracleEvaluation[]): string[] {
   const said: string[] = [];
-  const flips = Math.max(...evaluations.map(({ flipRate }) => (Number.isNaN(flipRate) ? 0 : flipRate)));
+  const flips = Math.max(...evaluations.map(({ flipRate, secondOrders }) => (secondOrders < FEW_LISTS ? 0 : flipRate)));
   if (flips >= MANY_FLIPS) said.push(`the order of candidates changes ${percent(flips)} of its answers`);
-  const areas = evaluations.flatMap(({ noneAuc }) => (Number.isNaN(noneAuc) ? [] : [noneAuc]));
+  const areas = evaluations.flatMap(({ noneAuc, noneLists }) => (noneLists < FEW_LISTS ? [] : [noneAuc]));
   if (areas.length > 0 && Math.max(...areas) < TELLING_NONE) said.push('its None tells nothing');
   return said;
 }

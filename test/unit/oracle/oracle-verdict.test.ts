@@ -27,7 +27,7 @@ function evaluation({ hits = [0.2, 0.25, 0.3], modelGain, bothGain, rest = {} }:
       hitAt1High,
       hitForced: undefined,
     },
-    ...{ invalidRate: 0, failedRate: 0, flipRate: 0, noneAuc: Number.NaN },
+    ...{ invalidRate: 0, failedRate: 0, flipRate: 0, secondOrders: 200, noneAuc: Number.NaN, noneLists: 0 },
     rows: [row('model', modelGain), row('textPlusModel', bothGain)],
     ...rest,
   } as OracleEvaluation;
@@ -88,11 +88,15 @@ describe('judgeOracle', () => {
 
   it('says where order decides, and where None tells nothing', () => {
     const { sentence } = judgeOracle([
-      evaluation({ bothGain: [0.1, 0.2, 0.3], rest: { flipRate: 0.6, noneAuc: 0.52 } }),
+      evaluation({ bothGain: [0.1, 0.2, 0.3], rest: { flipRate: 0.6, noneAuc: 0.52, noneLists: 50 } }),
     ]);
     expect(sentence).toMatch(/; the order of candidates changes 60 % of its answers; its None tells nothing\.$/);
-    const fine = judgeOracle([evaluation({ bothGain: [0.1, 0.2, 0.3], rest: { flipRate: 0.1, noneAuc: 0.8 } })]);
+    const fine = judgeOracle([
+      evaluation({ bothGain: [0.1, 0.2, 0.3], rest: { flipRate: 0.1, noneAuc: 0.8, noneLists: 50 } }),
+    ]);
     expect(fine.sentence).not.toMatch(/order|None/);
+    const few = { flipRate: 0.6, secondOrders: 19, noneAuc: 0.52, noneLists: 19 };
+    expect(judgeOracle([evaluation({ bothGain: [0.1, 0.2, 0.3], rest: few })]).sentence).not.toMatch(/order|None/);
   });
 
   it('says that text was not compared', () => {
