@@ -21,11 +21,22 @@ export interface FileStorageOptions {
    * @default false
    */
   readonly acceptUnverified?: boolean | undefined;
+  /**
+   * Permissions of new files, less the process's umask: `0o600` for what is personal, such as answers that hold histories. Windows
+   * knows only whether a file may be written to.
+   * @default 0o666
+   */
+  readonly mode?: number | undefined;
 }
 
 const fileStorageOptions = z.strictObject({
   fsync: z.enum(['always', 'os']).default('always'),
   acceptUnverified: z.boolean().default(false),
+  mode: z
+    .int()
+    .max(0o777)
+    .refine((mode) => (mode & 0o600) === 0o600, 'expected permissions that let the owner read and write')
+    .default(0o666),
 });
 
 /** Not a character of keys: no key can name a digest file or a temporary file. */
@@ -53,6 +64,7 @@ export class FileStorage implements Storage {
   readonly folder: string;
   readonly #durable: boolean;
   readonly #acceptUnverified: boolean;
+  readonly #mode: number;
   readonly #turns = new Map<string, Promise<unknown>>();
   #cleaned: Promise<void> | undefined;
 
@@ -67,6 +79,7 @@ export class FileStorage implements Storage {
     this.folder = resolve(folder);
     this.#durable = checked.fsync === 'always';
     this.#acceptUnverified = checked.acceptUnverified;
+    this.#mode = checked.mode;
   }
 
   /**
@@ -121,7 +134,7 @@ export class FileStorage implements Storage {
     return this.#inTurn(key, 'append to', async (path) => {
       await this.#makeFolder(dirname(path));
       const isNew = await this.#openTail(path, key);
-      const file = await open(path, 'a');
+      const file = await open(path, 'a', this.#mode);
       try {
         const { size } = await file.stat();
         try {
@@ -251,7 +264,7 @@ export class FileStorage implements Storage {
     const temporary = `${path}${MARK}${process.pid}-${Date.now()}-${randomBytes(4).toString('hex')}.tmp`;
     let file: FileHandle | undefined;
     try {
-      file = await open(temporary, 'wx');
+      file = await open(temporary, 'wx', this.#mode);
       await file.writeFile(bytes);
       if (this.#durable) await file.sync();
       await file.close();

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { appendFile, chmod, copyFile, mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -88,6 +88,24 @@ describe('FileStorage', { timeout: 60_000 }, () => {
     await writeFile(join(folder, 'foreign.jsonl'), '1\n');
     await storage.append('foreign.jsonl', bytesOf('2\n'));
     expect(await storage.get('foreign.jsonl')).toEqual(bytesOf('1\n2\n'));
+  });
+
+  it.skipIf(process.platform === 'win32')('gives new files the permissions it is told', async () => {
+    for (const [mode, others] of [
+      [0o600, 0],
+      [0o644, 0o044],
+    ] as const) {
+      const folder = freshFolder();
+      const storage = fileStorage(folder, { mode });
+      await storage.put('a.bin', bytesOf('x'));
+      await storage.put('a.bin', bytesOf('y'));
+      await storage.append('log.jsonl', bytesOf('1\n'));
+      const files = readdirSync(folder);
+      expect(files.sort()).toEqual(['a.bin', 'a.bin~sha256', 'log.jsonl', 'log.jsonl~sha256']);
+      for (const file of files)
+        expect(statSync(join(folder, file)).mode & 0o077 & ~process.umask()).toBe(others & ~process.umask());
+    }
+    expect(() => fileStorage(freshFolder(), { mode: 0o1000 })).toThrow(InvalidArgumentError);
   });
 
   it('still verifies the part of a log that was put', async () => {
