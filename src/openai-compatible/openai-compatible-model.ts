@@ -22,7 +22,7 @@ import {
   type TemplateName,
   TOP_N,
 } from './servers.js';
-import { at, isForm, type LabelForms, listAt, MissingFieldError, readLabels } from './wire.js';
+import { at, beginsOtherwise, isForm, type LabelForms, listAt, MissingFieldError, readLabels } from './wire.js';
 
 /** Options of {@link OpenAICompatibleModel.connect}. */
 export interface OpenAICompatibleOptions {
@@ -149,7 +149,9 @@ export class OpenAICompatibleModel implements LanguageModel {
         // These were asked for one by one: the least of them bounds nothing.
         if (capabilities.distribution === 'full' && scores.bounded?.includes(true))
           throw new MissingFieldError('log-probability of each label, which it gave when it was opened');
-        return { ...scores, usage };
+        // In a completion the label is what comes next; in chat an answer may begin with other words.
+        const isOther = settings.template === 'chat' && beginsOtherwise(listed, forms);
+        return { ...scores, ...(isOther ? { beginsOtherwise: true } : {}), usage };
       };
     }
     const { likelihoods } = this.#dialect;

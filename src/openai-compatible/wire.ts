@@ -125,6 +125,17 @@ export function readLabels(listed: readonly ListedToken[], labels: readonly Labe
   return { logProbs: found.map((logProb) => logProb ?? least), bounded: found.map((logProb) => logProb === undefined) };
 }
 
+/** Capital labels that are words as well. */
+const WORDS = ['A', 'I'];
+
+/** Whether the likeliest listed token is no label, or a word that is spelled like one: "I think b", "A good one is c". */
+export function beginsOtherwise(listed: readonly ListedToken[], labels: readonly LabelForms[]): boolean {
+  const [first, ...rest] = listed;
+  if (first === undefined) return false;
+  const likeliest = rest.reduce((best, token) => (token.logProb > best.logProb ? token : best), first);
+  return !labels.some((label) => isForm(likeliest, label)) || WORDS.includes(likeliest.text?.trim() ?? '');
+}
+
 /** By id where both sides have one: a decoded text may have lost its space. */
 export function isForm(token: ListedToken, label: LabelForms): boolean {
   if (token.id !== undefined && label.id !== undefined) return token.id === label.id;

@@ -310,6 +310,9 @@ function readBody(
   return { kind: 'invalid', raw: text.slice(0, MAX_RAW_LENGTH), meta };
 }
 
+/** Capital labels that are words as well: "I think b". */
+const WORDS = ['A', 'I'];
+
 /** Log-probability of each label over its spellings (`a`, ` a`, `A`, ` A`; for None's also `None`). One that is not listed has at most that of the last one listed. */
 function scoresOf(
   tokens: readonly { readonly token: string; readonly logprob: number }[],
@@ -330,7 +333,9 @@ function scoresOf(
     scores: found.map((spellings) => (spellings.length === 0 ? lowest : logSumExp(spellings))),
     bounded: found.map((spellings) => spellings.length === 0),
     labelMass: Math.min(1, Math.exp(logSumExp(found.flat()))),
-    beginsWithLabel: found.flat().includes(highest),
+    beginsWithLabel:
+      found.flat().includes(highest) &&
+      !tokens.some(({ token, logprob }) => logprob === highest && WORDS.includes(token.trim())),
   };
 }
 

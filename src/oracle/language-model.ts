@@ -36,6 +36,11 @@ export interface LabelScores {
   readonly logProbs: readonly number[];
   /** Labels that the server did not list: their entry is the lowest log-probability that it listed, an upper bound. @default none */
   readonly bounded?: readonly boolean[];
+  /**
+   * Whether the likeliest first token of the answer is no label, or one that begins a sentence as well ("A", "I"): what the labels got is
+   * then not what the model says, and its text is asked for. @default false
+   */
+  readonly beginsOtherwise?: boolean;
   /** What the call cost. */
   readonly usage?: Usage;
 }

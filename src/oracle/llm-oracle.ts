@@ -10,7 +10,7 @@ import type { Complete, Completion, LabelScores, LanguageModel, ModelCallOptions
 import { concurrencyOf, MalformedAnswer, type ModelCallSettings, ModelCalls, modelCallShape } from './model-calls.js';
 import { catalogSchema, languageModelSchema } from './option-schemas.js';
 import { parseAnswer } from './parser.js';
-import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
+import type { Meta, Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
 import {
   renderContentFree,
   renderTable1,
@@ -115,7 +115,7 @@ const llmOracleSchema = z
  * one that tells the labels' probabilities is read by these, in one forward pass and with nothing to parse.
  *
  * A text without a label is asked for once more with a stricter last line, then it is `invalid`; so are probabilities that decide
- * nothing. A query that fails after all retries is `failed` in its own slot; the others go on. Errors carry no prompt and no header
+ * nothing. Where a chat answer begins with another word than a label, its text decides, and the scores are told beside it. A query that fails after all retries is `failed` in its own slot; the others go on. Errors carry no prompt and no header
  * of the request.
  */
 export class LlmOracle implements PreferenceOracle {
@@ -137,7 +137,7 @@ export class LlmOracle implements PreferenceOracle {
     const { mode, quotes, maxAttributeLength, maxHistory, shuffle, seed } = this.#options;
     const { languageModel, model = 'custom', concurrency, noneThreshold, minLabelMass } = this.#options;
     const readout = [
-      ...(languageModel?.labelScores === undefined ? [] : ['logprobs']),
+      ...(languageModel?.labelScores === undefined ? [] : [mode === 'chat' ? 'logprobs-or-text' : 'logprobs']),
       ...(noneThreshold === undefined ? [] : [`none>${noneThreshold}`]),
       ...(minLabelMass === 0 ? [] : [`mass>=${minLabelMass}`]),
     ];
@@ -247,7 +247,7 @@ export class LlmOracle implements PreferenceOracle {
 
   async #answerByScores(query: PreferenceQuery, batch: QueryBatch): Promise<Preference> {
     const started = performance.now();
-    const { noneThreshold, minLabelMass } = this.#options;
+    const { noneThreshold, minLabelMass, languageModel } = this.#options;
     const shown = this.#shown(query);
     const prompt = this.#render(query, shown, false);
     const { answer, attempts } = await this.#labelScores(prompt, batch);
@@ -264,6 +264,8 @@ export class LlmOracle implements PreferenceOracle {
       const raw = `label mass ${labelMass.toPrecision(3)}, less than minLabelMass ${minLabelMass}`;
       return { kind: 'invalid', raw, meta };
     }
+    if (answer.beginsOtherwise === true && languageModel?.complete !== undefined)
+      return this.#answerByText(query, batch, meta);
     const decision = decide(logProbs, noneThreshold, bounded);
     if (decision === 'none') return { kind: 'none', meta };
     if (decision === 'undecided')
@@ -284,13 +286,17 @@ export class LlmOracle implements PreferenceOracle {
     );
   }
 
-  /** At most two answers are read. */
-  async #answerByText(query: PreferenceQuery, batch: QueryBatch): Promise<Preference> {
-    const started = performance.now();
+  /**
+   * At most two answers are read.
+   *
+   * @param told - what the labels' probabilities told before, kept beside what the text decides.
+   */
+  async #answerByText(query: PreferenceQuery, batch: QueryBatch, told: Meta = {}): Promise<Preference> {
+    const started = performance.now() - (told.usage?.ms ?? 0);
     const complete = (this.#options.complete ??
       this.#options.languageModel?.complete?.bind(this.#options.languageModel)) as Complete;
     const shown = this.#shown(query);
-    let usage: Usage | undefined;
+    let usage = told.usage;
     for (let reminder = false; ; reminder = true) {
       const prompt = this.#render(query, shown, reminder);
       if (reminder) this.#counts.reminders++;
@@ -302,7 +308,8 @@ export class LlmOracle implements PreferenceOracle {
       );
       usage = addUsage(usage, { ...completion.usage, calls: attempts });
       const parsed = parseAnswer(completion.text, prompt.labels);
-      const meta = { promptHash: await sha256Hex(prompt.text), usage: { ...usage, ms: performance.now() - started } };
+      const facts = { promptHash: await sha256Hex(prompt.text), usage: { ...usage, ms: performance.now() - started } };
+      const meta = { ...told, ...facts };
       if (parsed.kind === 'none') return { kind: 'none', meta };
       if (parsed.kind === 'label') return { kind: 'choice', choice: shown[parsed.index] as ItemIndex, meta };
       if (reminder) return { kind: 'invalid', raw: completion.text.slice(0, MAX_RAW_LENGTH), meta };
@@ -349,7 +356,7 @@ function checkCompletion(value: unknown): Completion {
 
 /** @throws {MalformedAnswer} when `labelScores` gives something else than one log-probability a label. */
 function checkLabelScores(value: unknown, count: number): LabelScores {
-  const { logProbs, bounded, usage } = (value ?? {}) as Partial<LabelScores>;
+  const { logProbs, bounded, beginsOtherwise, usage } = (value ?? {}) as Partial<LabelScores>;
   const isLogProb = (score: unknown): boolean => typeof score === 'number' && score <= LARGEST_LOG_PROB;
   if (!Array.isArray(logProbs) || logProbs.length !== count || !logProbs.every(isLogProb)) {
     throw new MalformedAnswer(
@@ -359,6 +366,7 @@ function checkLabelScores(value: unknown, count: number): LabelScores {
   return {
     logProbs,
     ...(Array.isArray(bounded) ? { bounded } : {}),
+    ...(beginsOtherwise === true ? { beginsOtherwise } : {}),
     ...(typeof usage === 'object' && usage !== null ? { usage } : {}),
   };
 }

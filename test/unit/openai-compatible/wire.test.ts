@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   at,
+  beginsOtherwise,
   type ListedToken,
   listedInMap,
   listedTokens,
@@ -44,6 +45,25 @@ describe('readLabels', () => {
     const { logProbs, bounded } = readLabels(listed, [{ texts: [' a'] }, { texts: [' b'] }, { texts: [' d'] }]);
     expect(logProbs).toEqual([Number.NEGATIVE_INFINITY, -3, -3]);
     expect(bounded).toEqual([false, false, true]);
+  });
+
+  it.each([
+    ['b', false],
+    [' B', false],
+    ['I', true],
+    [' A', true],
+    ['i', false],
+    ['The', true],
+    ['**', true],
+  ])('an answer that begins with %j begins otherwise: %s', (text, expected) => {
+    const labels = [...'abcdefghijk'].map(forms);
+    const listed = [
+      { text: 'c', logProb: -2 },
+      { text, logProb: -0.3 },
+      { text: 'I', logProb: -3 },
+    ];
+    expect(beginsOtherwise(listed, labels)).toBe(expected);
+    expect(beginsOtherwise([], labels)).toBe(false);
   });
 
   it('refuses a list in which nothing is said', () => {

@@ -133,6 +133,13 @@ describe('importBatch', () => {
     const { answers } = await imported(output);
     expect(answers[0]).toMatchObject({ choice: 'track-5' });
     expect(answers[0]?.scores).toBeUndefined();
+    // "A" is a word here, no label.
+    const word = await imported(
+      answered(first as string, 'A look at them: the answer is c.', { A: -0.1, c: -4, b: -5 }),
+    );
+    expect(word.answers[0]).toMatchObject({ choice: 'track-5' });
+    const label = await imported(answered(first as string, 'A', { A: -0.1, c: -4, b: -5 }));
+    expect(label.answers[0]?.choice).not.toBe('track-5');
     expect(answers[1]?.choice).toBe(catalog.id((queries[1] as (typeof queries)[number]).candidates[0] as number));
   });
 

@@ -73,6 +73,37 @@ describe('LlmOracle of a model that tells label probabilities', () => {
     expect(oracle.counts).toMatchObject({ calls: 1, invalids: 1 });
   });
 
+  it('reads the text where an answer begins with another word, and tells the scores beside it', async () => {
+    const written: string[] = [];
+    const hesitating = (beginsOtherwise: boolean, text: string): LanguageModel => ({
+      id: 'hesitating',
+      labelScores: async (_, labels) => ({
+        logProbs: labels.map((_label, i) => i - 6),
+        beginsOtherwise,
+        usage: { inputTokens: 40, outputTokens: 1 },
+      }),
+      complete: async (prompt) => {
+        written.push(prompt);
+        return { text, usage: { inputTokens: 40, outputTokens: 9 } };
+      },
+    });
+    const ask = async (languageModel: LanguageModel) =>
+      (await make(languageModel, { mode: 'chat', shuffle: false }).prefer([QUERY]))[0] as Preference;
+    const answer = await ask(hesitating(true, 'I think b is best: the answer is b.'));
+    expect(answer).toMatchObject({ kind: 'choice', choice: QUERY.candidates[1] });
+    expect(metaOf(answer)).toMatchObject({
+      scores: [-6, -5, -4, -3, -2],
+      usage: { calls: 2, inputTokens: 80, outputTokens: 10 },
+    });
+    expect(written).toHaveLength(1);
+    // Controls: an answer that begins with a label, and a model that cannot write.
+    expect((await ask(hesitating(false, 'b'))).kind).toBe('none');
+    const { complete: _, ...mute } = hesitating(true, 'b');
+    expect((await ask(mute)).kind).toBe('none');
+    expect(written).toHaveLength(1);
+    expect((await ask(hesitating(true, 'I cannot say'))).kind).toBe('invalid');
+  });
+
   it('takes no bound for an answer: a winner that the server did not list is invalid, a loser is not', async () => {
     const bounded = (logProbs: readonly number[], which: readonly number[]): LanguageModel => ({
       id: 'top',
