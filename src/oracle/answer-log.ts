@@ -81,6 +81,8 @@ export class AnswerLog {
   readonly #log: JsonlLog;
   readonly #catalog: Catalog;
   readonly #answers: Map<string, AnswerRecord>;
+  /** Lines that answer nothing any more: unreadable ones that were asked again, and those of a merged log that came second. */
+  readonly #outdone: AnswerRecord[];
   readonly #keep: 'nothing' | 'items' | 'items+context';
 
   private constructor(
@@ -88,11 +90,13 @@ export class AnswerLog {
     log: JsonlLog,
     { catalog, keep = 'nothing' }: AnswerLogOptions,
     answers: Map<string, AnswerRecord>,
+    outdone: AnswerRecord[],
   ) {
     this.oracleId = oracleId;
     this.#log = log;
     this.#catalog = catalog;
     this.#answers = answers;
+    this.#outdone = outdone;
     this.#keep = keep;
   }
 
@@ -117,7 +121,7 @@ export class AnswerLog {
         });
       }
       await log.append({ format: FORMAT, oracle: oracleId, template: TEMPLATE_VERSION, catalog: catalogHash });
-      return new AnswerLog(oracleId, log, options, new Map());
+      return new AnswerLog(oracleId, log, options, new Map(), []);
     }
     const header = parseRecord(headerSchema, first, source, 1);
     const other = 'record into another key, or replay it with what it was recorded with';
@@ -128,6 +132,7 @@ export class AnswerLog {
       throw mismatch(source, 'template', TEMPLATE_VERSION, header.template, other);
     if (header.catalog !== catalogHash) throw mismatch(source, 'catalog', catalogHash, header.catalog, other);
     const answers = new Map<string, AnswerRecord>();
+    const outdone: AnswerRecord[] = [];
     for (const [i, value] of rest.entries()) {
       const record = parseRecord(recordSchema, value, source, i + 2);
       if (record.kind === 'choice' && !catalog.has(record.choice)) {
@@ -136,10 +141,16 @@ export class AnswerLog {
       }
       // Merged logs may answer twice: the first answer is the one that was used, unless it could not be read and was asked again.
       const before = answers.get(record.key);
-      if (before === undefined || before.kind === 'invalid') answers.set(record.key, record);
+      const isBetter = before === undefined || before.kind === 'invalid';
+      if (isBetter) answers.set(record.key, record);
+      if (before !== undefined) outdone.push(isBetter ? before : record);
     }
-    if (retryInvalid) for (const [key, { kind }] of answers) if (kind === 'invalid') answers.delete(key);
-    return new AnswerLog(header.oracle, log, options, answers);
+    if (retryInvalid) {
+      for (const [key, record] of answers) {
+        if (record.kind === 'invalid' && answers.delete(key)) outdone.push(record);
+      }
+    }
+    return new AnswerLog(header.oracle, log, options, answers, outdone);
   }
 
   /** Answers held. */
@@ -150,6 +161,11 @@ export class AnswerLog {
   /** What is held, in the order of the record. */
   records(): IterableIterator<AnswerRecord> {
     return this.#answers.values();
+  }
+
+  /** All that was ever answered and hence paid for, what {@link AnswerLog.records} leaves out too. */
+  paid(): readonly AnswerRecord[] {
+    return [...this.#answers.values(), ...this.#outdone];
   }
 
   /** SHA-256 (hex) of what a question is: oracle id, ids of history and candidates, context. */
@@ -189,6 +205,8 @@ export class AnswerLog {
     else if (preference.kind === 'none') record = { kind: 'none', ...facts };
     else record = { kind: 'invalid', raw: preference.raw.slice(0, MAX_RAW_LENGTH), ...facts };
     await this.#log.append(record);
+    const before = this.#answers.get(questionKey);
+    if (before !== undefined) this.#outdone.push(before);
     this.#answers.set(questionKey, record);
   }
 

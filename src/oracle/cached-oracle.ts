@@ -141,11 +141,11 @@ export class CachedOracle implements PreferenceOracle {
   }
 
   /** What the answers in memory cost, as far as they tell: for budgets that span runs. */
-  records(): IterableIterator<{
+  paid(): Iterable<{
     /** Of one answer; its cost, as far as it tells. */
     readonly meta?: Pick<Meta, 'usage'>;
   }> {
-    return this.#entries.values() as IterableIterator<{ readonly meta?: Pick<Meta, 'usage'> }>;
+    return this.#entries.values() as Iterable<{ readonly meta?: Pick<Meta, 'usage'> }>;
   }
 
   /**

@@ -25,11 +25,11 @@ export async function openRecord(
 
 /** What the answers of a record or of a cache cost, as far as they tell; of time it knows nothing. */
 export function recordedSpending(
-  record: Pick<AnswerLog | CachedOracle, 'records'> | undefined,
+  record: Pick<AnswerLog | CachedOracle, 'paid'> | undefined,
   prices: TokenPrices | undefined,
 ): Spending {
   const sum = { calls: 0, inputTokens: 0, outputTokens: 0, usd: 0, wallMs: 0 };
-  for (const { meta } of record?.records() ?? []) {
+  for (const { meta } of record?.paid() ?? []) {
     const { calls = 1, inputTokens = 0, outputTokens = 0, costUsd } = meta?.usage ?? {};
     sum.calls += calls;
     sum.inputTokens += inputTokens;

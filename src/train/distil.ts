@@ -170,7 +170,7 @@ export async function distil(options: DistilOptions): Promise<DistilResult> {
   const plan = new QuestionPlan(planOptions, 'distil');
   const record = await openRecord(storage, key, plan.catalog, oracle.id);
   const recorded = recordedSpending(record, prices);
-  const ledger = new Ledger(prices, record?.size ?? 0, recorded);
+  const ledger = new Ledger(prices, record?.paid().length ?? 0, recorded);
   const job = await Job.open(storage, key);
   await job.begin(planOptions, onWarning);
   const budgeted =

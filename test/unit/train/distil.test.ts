@@ -246,8 +246,14 @@ describe('distil', () => {
     const run = distil({ ...base, count: 400, oracle: babbling, storage, concurrency: 4 });
     await expect(run).rejects.toThrow(/could not be used, more than `maxInvalidRate` 0.05; .*retryInvalid/);
     expect(babbling.queries.length).toBeLessThan(100);
-    const result = await distil({ ...base, count: 400, oracle: oracleBy(), storage, retryInvalid: true });
+    const mended = oracleBy();
+    const result = await distil({ ...base, count: 400, oracle: mended, storage, retryInvalid: true });
     expect(result).toMatchObject({ answered: 400, invalid: 0 });
+    // What could not be read was paid for as well, also in the eyes of a later run.
+    const again = await distil({ ...base, count: 400, oracle: oracleBy(), storage });
+    expect(again).toMatchObject({ asked: 0, answered: 400 });
+    expect(again.spent.calls).toBe(babbling.queries.length + mended.queries.length);
+    expect(again.spent.calls).toBeGreaterThan(400);
   });
 
   it('stops when nobody answers', async () => {
