@@ -16,7 +16,7 @@ import {
   likelihoodTemplateSchema,
 } from './likelihood-template.js';
 import { concurrencyOf, MalformedAnswer, type ModelCallSettings, ModelCalls, modelCallShape } from './model-calls.js';
-import { catalogSchema, languageModelSchema, storageSchema } from './option-schemas.js';
+import { catalogSchema, checkAttributes, itemTextShape, languageModelSchema, storageSchema } from './option-schemas.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
 import { MAX_CONTEXT_LENGTH } from './prompt.js';
 import { type QueryBatch, QueryQueue } from './query-queue.js';
@@ -85,20 +85,12 @@ const schema = z
       .default(Number.NEGATIVE_INFINITY),
     perToken: z.boolean().default(false),
     template: likelihoodTemplateSchema.optional(),
-    attributes: z.array(z.string()).min(1).max(32).optional(),
-    maxAttributeLength: z.int().min(1).max(10_000).default(200),
+    ...itemTextShape,
     maxHistory: z.int().min(1).max(10_000).default(50),
     storage: storageSchema.optional(),
     key: z.string().min(1).default('likelihoods.jsonl'),
   })
-  .superRefine(({ catalog, attributes = [] }, context) => {
-    const known = [...catalog.attributes, ...catalog.extraAttributes];
-    for (const [i, name] of attributes.entries()) {
-      if (known.includes(name)) continue;
-      const message = `\`attributes[${i}]\` is not in the catalogue: ${describeValue(name)}; known are ${known.join(', ')}`;
-      context.addIssue({ code: 'custom', path: ['attributes', i], message });
-    }
-  });
+  .superRefine(checkAttributes);
 
 /**
  * A language model as oracle that weighs texts instead of naming a letter (oracles.md 10; a departure from the paper): the score of
@@ -121,6 +113,8 @@ export class LikelihoodOracle implements PreferenceOracle {
   readonly #log: LikelihoodLog | undefined;
   readonly #own = new Map<ItemIndex, TextLikelihood>();
   readonly #inFlight = new Map<ItemIndex, Promise<unknown>>();
+  /** Tokens of an item's text, where they were estimated. */
+  readonly #tokens = new Map<ItemIndex, number>();
   readonly #counts = { items: 0, choices: 0, nones: 0, failures: 0 };
 
   /**
@@ -192,12 +186,13 @@ export class LikelihoodOracle implements PreferenceOracle {
       const shown: number[] = [];
       const unknown: number[] = [];
       for (const item of query.candidates) {
-        const text = this.#text(item);
-        const tokens = await tokensOf(languageModel, text);
+        // A server counts by a request of its own: once an item.
+        const tokens = this.#tokens.get(item) ?? (await tokensOf(languageModel, this.#text(item)));
+        this.#tokens.set(item, tokens);
         shown.push(tokens);
         if (priced.has(item) || this.#own.has(item)) continue;
         priced.add(item);
-        if ((await this.#log?.find(await this.#keyOf(text))) === undefined) unknown.push(tokens);
+        if ((await this.#log?.find(await this.#keyOf(this.#text(item)))) === undefined) unknown.push(tokens);
       }
       const given = this.#callUsage(await tokensOf(languageModel, prefix), shown);
       usages.push(unknown.length === 0 ? given : (addUsage(given, this.#callUsage(alone, unknown)) as Usage));

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Catalog } from '../catalog/catalog.js';
+import { describeValue } from '../foundation/options.js';
 import type { Storage } from '../foundation/storage.js';
 import type { LanguageModel } from './language-model.js';
 import type { PreferenceOracle } from './preference-oracle.js';
@@ -51,6 +52,25 @@ export const storageSchema = z.custom<Storage>(
   (value) => has(value, 'get') && has(value, 'put') && has(value, 'append'),
   'expected a Storage: an object with `get`, `put`, `append`, `list` and `delete`',
 );
+
+/** Options that say what makes an item's text. */
+export const itemTextShape = {
+  attributes: z.array(z.string()).min(1).max(32).optional(),
+  maxAttributeLength: z.int().min(1).max(10_000).default(200),
+} as const;
+
+/** For `superRefine`: reports each of `attributes` that is none of the catalogue's. */
+export function checkAttributes(
+  { catalog, attributes = [] }: { readonly catalog: Catalog; readonly attributes?: readonly string[] | undefined },
+  context: z.RefinementCtx,
+): void {
+  const known = [...catalog.attributes, ...catalog.extraAttributes];
+  for (const [i, name] of attributes.entries()) {
+    if (known.includes(name)) continue;
+    const message = `\`attributes[${i}]\` is not in the catalogue: ${describeValue(name)}; known are ${known.join(', ')}`;
+    context.addIssue({ code: 'custom', path: ['attributes', i], message });
+  }
+}
 
 function has(value: unknown, method: string): boolean {
   return (

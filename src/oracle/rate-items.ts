@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Catalog, ItemIndex } from '../catalog/catalog.js';
 import { InvalidArgumentError, OracleError } from '../foundation/errors.js';
+import { canonicalJson } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import type { Storage } from '../foundation/storage.js';
 import { type BudgetCaps, budgetCapsSchema, type TokenPrices, tokenPricesSchema } from './budget.js';
@@ -8,7 +9,7 @@ import { BudgetedOracle } from './budgeted-oracle.js';
 import { itemText, sanitiseText } from './item-text.js';
 import type { LanguageModel } from './language-model.js';
 import { concurrencyOf, MalformedAnswer, type ModelCallSettings, ModelCalls, modelCallShape } from './model-calls.js';
-import { catalogSchema, languageModelSchema, storageSchema } from './option-schemas.js';
+import { catalogSchema, checkAttributes, itemTextShape, languageModelSchema, storageSchema } from './option-schemas.js';
 import { parseAnswer } from './parser.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
 import { type QueryBatch, QueryQueue } from './query-queue.js';
@@ -36,6 +37,10 @@ export interface RateItemsOptions extends ModelCallSettings {
   readonly users?: string;
   /** `chat` asks for the label in the last line, for endpoints that cannot prefill an answer; of `levels`. @default 'completion' */
   readonly mode?: 'completion' | 'chat';
+  /** Which attributes make an item's text, in order: a few short ones cost less. @default the catalogue's */
+  readonly attributes?: readonly string[];
+  /** Most characters (Unicode code points) of one attribute of one item. @default 200 */
+  readonly maxAttributeLength?: number;
   /** How often each item was taken, `[A]`, where there are logs: the ratings' rank correlation with them is told. @default there are none */
   readonly counts?: ArrayLike<number>;
   /** Where the ratings are kept; borrowed. Run again with the same storage and options and nothing is asked twice. */
@@ -72,36 +77,41 @@ export interface ItemRatings {
 const RATING_TEMPLATE = 'rating@1';
 const LEVELS = ['very low', 'low', 'medium', 'high', 'very high'] as const;
 const LEVEL_LABELS = ['a', 'b', 'c', 'd', 'e'] as const;
+/** The default, which stands in no id. */
 const MAX_ATTRIBUTE_LENGTH = 200;
+const MAX_WORD_LENGTH = 200;
 const MAX_USERS_LENGTH = 200;
 
-const schema = z.strictObject({
-  ...modelCallShape,
-  catalog: catalogSchema,
-  languageModel: languageModelSchema,
-  method: z.enum(['levels', 'contrast']).optional(),
-  users: z.string().min(1).optional(),
-  mode: z.enum(['completion', 'chat']).default('completion'),
-  counts: z
-    .custom<ArrayLike<number>>(
-      (value) =>
-        (Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value)) &&
-        Array.from(value as ArrayLike<unknown>).every(Number.isFinite),
-      'expected an array of finite numbers, one per item',
-    )
-    .optional(),
-  storage: storageSchema,
-  key: z.string().min(1).default('ratings.jsonl'),
-  budget: budgetCapsSchema.optional(),
-  prices: tokenPricesSchema.optional(),
-  onProgress: z
-    .custom<(progress: { readonly done: number; readonly total: number }) => void>(
-      (value) => typeof value === 'function',
-      'expected a function',
-    )
-    .optional(),
-  signal: z.instanceof(AbortSignal).optional(),
-});
+const schema = z
+  .strictObject({
+    ...modelCallShape,
+    catalog: catalogSchema,
+    languageModel: languageModelSchema,
+    method: z.enum(['levels', 'contrast']).optional(),
+    users: z.string().min(1).optional(),
+    mode: z.enum(['completion', 'chat']).default('completion'),
+    ...itemTextShape,
+    counts: z
+      .custom<ArrayLike<number>>(
+        (value) =>
+          (Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value)) &&
+          Array.from(value as ArrayLike<unknown>).every(Number.isFinite),
+        'expected an array of finite numbers, one per item',
+      )
+      .optional(),
+    storage: storageSchema,
+    key: z.string().min(1).default('ratings.jsonl'),
+    budget: budgetCapsSchema.optional(),
+    prices: tokenPricesSchema.optional(),
+    onProgress: z
+      .custom<(progress: { readonly done: number; readonly total: number }) => void>(
+        (value) => typeof value === 'function',
+        'expected a function',
+      )
+      .optional(),
+    signal: z.instanceof(AbortSignal).optional(),
+  })
+  .superRefine(checkAttributes);
 
 /**
  * One rating per item: how popular is it with such users? A model that was never told of any log still knows that gloves sell better
@@ -191,6 +201,8 @@ interface RatingOracleOptions {
   readonly method: RatingMethod;
   readonly users?: string | undefined;
   readonly mode: 'completion' | 'chat';
+  readonly attributes?: readonly string[] | undefined;
+  readonly maxAttributeLength: number;
   readonly retries: number;
   readonly retryDelayMs: number;
   readonly timeoutMs: number;
@@ -208,7 +220,7 @@ class RatingOracle implements PreferenceOracle {
   readonly #users: string;
 
   constructor(options: RatingOracleOptions) {
-    const { catalog, languageModel, method, mode, users, concurrency } = options;
+    const { catalog, languageModel, method, mode, users, concurrency, attributes, maxAttributeLength } = options;
     const { id, labelScores, complete, continuationScores } = languageModel;
     const can = method === 'levels' ? (labelScores ?? complete) : continuationScores;
     if (can === undefined) {
@@ -221,10 +233,16 @@ class RatingOracle implements PreferenceOracle {
       );
     }
     this.#options = options;
-    const scenario = sanitiseText(catalog.scenario, MAX_ATTRIBUTE_LENGTH);
+    const scenario = sanitiseText(catalog.scenario, MAX_WORD_LENGTH);
     this.#users = users === undefined ? `users of a ${scenario} platform` : sanitiseText(users, MAX_USERS_LENGTH);
     const form = method === 'contrast' ? 'continuations' : `${mode}|${labelScores === undefined ? 'text' : 'logprobs'}`;
-    this.id = `rating:${method}|${RATING_TEMPLATE}|${form}|users=${JSON.stringify(this.#users)}|${id}`;
+    const text = [
+      ...(attributes === undefined ? [] : [canonicalJson(attributes)]),
+      ...(maxAttributeLength === MAX_ATTRIBUTE_LENGTH ? [] : [`attribute<=${maxAttributeLength}`]),
+    ];
+    this.id = [`rating:${method}`, RATING_TEMPLATE, form, `users=${JSON.stringify(this.#users)}`, ...text, id].join(
+      '|',
+    );
     this.#queue = new QueryQueue('rateItems', { concurrency: concurrencyOf(concurrency, languageModel.concurrency) });
     this.#calls = new ModelCalls(options);
   }
@@ -332,14 +350,14 @@ class RatingOracle implements PreferenceOracle {
 
   /** Table 1's way of asking, for one item and five levels. */
   #question(item: ItemIndex): string {
-    const { catalog, mode } = this.#options;
-    const word = (own: string): string => sanitiseText(own, MAX_ATTRIBUTE_LENGTH);
+    const { catalog, mode, attributes } = this.#options;
+    const word = (own: string): string => sanitiseText(own, MAX_WORD_LENGTH);
     const noun = word(catalog.itemNoun);
-    const attributes = catalog.attributes.map(word).join('; ');
+    const names = (attributes ?? catalog.attributes).map(word).join('; ');
     return [
       'Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.',
-      `Instruction: The ${noun} is in the form of ${attributes}. Judge how popular it is with ${this.#users}, compared with the other things of its kind.`,
-      `Input: ${itemText(catalog, item, MAX_ATTRIBUTE_LENGTH)}. How popular is this ${noun}?`,
+      `Instruction: The ${noun} is in the form of ${names}. Judge how popular it is with ${this.#users}, compared with the other things of its kind.`,
+      `Input: ${this.#text(item)}. How popular is this ${noun}?`,
       LEVELS.map((level, i) => `${LEVEL_LABELS[i]}. ${level}`).join(' '),
       mode === 'chat'
         ? 'Response: Answer with the label only: one lowercase letter from a to e.'
@@ -348,7 +366,7 @@ class RatingOracle implements PreferenceOracle {
   }
 
   #prefixes(): readonly [popular: string, obscure: string] {
-    const noun = sanitiseText(this.#options.catalog.itemNoun, MAX_ATTRIBUTE_LENGTH);
+    const noun = sanitiseText(this.#options.catalog.itemNoun, MAX_WORD_LENGTH);
     return [
       `The most popular ${noun} with ${this.#users}, which nearly everybody takes:\n-`,
       `The least popular ${noun} with ${this.#users}, which hardly anybody takes:\n-`,
@@ -356,7 +374,12 @@ class RatingOracle implements PreferenceOracle {
   }
 
   #continuation(item: ItemIndex): string {
-    return ` ${itemText(this.#options.catalog, item, MAX_ATTRIBUTE_LENGTH)}`;
+    return ` ${this.#text(item)}`;
+  }
+
+  #text(item: ItemIndex): string {
+    const { catalog, maxAttributeLength, attributes } = this.#options;
+    return itemText(catalog, item, maxAttributeLength, attributes);
   }
 }
 

@@ -84,6 +84,28 @@ describe('rateItems', () => {
     expect(result.usage.inputTokens).toBeCloseTo(2 * (5 * 20 + 40 * 8), 6);
   });
 
+  it('shows the attributes that are asked for, cut to a length, and asks anew when they change', async () => {
+    const [name] = catalog.attributes;
+    const storage = new MemoryStorage();
+    for (const [method, make] of [
+      ['levels', byLabels],
+      ['contrast', byLikelihood],
+    ] as const) {
+      const languageModel = make();
+      const key = `${method}.jsonl`;
+      // Enough for the first digit of each number, which the models read.
+      await rateItems({ catalog, languageModel, storage, key, attributes: [name as string], maxAttributeLength: 15 });
+      const [call] = languageModel.calls;
+      const shown = catalog.attribute(0, name as string).slice(0, 15);
+      if (method === 'contrast') expect(call?.texts.every((text) => text.length <= 16)).toBe(true);
+      else expect(languageModel.calls.some(({ prompt }) => prompt.includes(`Input: ${shown}. How`))).toBe(true);
+      await expect(rateItems({ catalog, languageModel, storage, key })).rejects.toThrow(InvalidDataError);
+    }
+    await expect(
+      rateItems({ catalog, languageModel: byLabels(), storage, key: 'x', attributes: ['colour'] }),
+    ).rejects.toThrow(/attributes\[0\].*not in the catalogue/);
+  });
+
   it('a text: reads the label, and gives the mean to what cannot be read', async () => {
     const languageModel = byText((prompt) =>
       popularityOf(prompt) > 0.9 ? 'hard to say' : popularityOf(prompt) > 0.5 ? 'e' : 'a.',
