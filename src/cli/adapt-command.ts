@@ -1,26 +1,38 @@
 import { type Command, Option } from 'commander';
+import type { Catalog } from '../catalog/catalog.js';
 import { worldPreset } from '../experiment/presets.js';
 import { formatCount } from '../experiment/report-html.js';
 import { adaptOnWorld } from '../experiment/run-on-world.js';
 import { linearSchedule } from '../foundation/schedules.js';
 import type { LlmOnlineResult } from '../train/llm-online.js';
 import { type BackendOption, backendOption } from './backend-option.js';
+import { answersStorage, keepAnswers } from './keep-answers.js';
 import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import {
   askingOptionsOf,
+  type BudgetOptions,
+  budgetOf,
   type DebiasOptions,
   type ModelOptions,
+  refuseBudget,
+  withBudgetOptions,
   withDebiasOptions,
   withModelOptions,
 } from './oracle-options.js';
-import { openOracle, oracleSpecOption } from './oracle-spec.js';
+import { type OpenedOracle, openOracle, oracleSpecOption } from './oracle-spec.js';
 import { folder, integer, real, risingIntegers } from './parse-options.js';
 import { runTable } from './result-tables.js';
 import { describeRun } from './run-progress.js';
 import { loadSavedPolicy, savePolicy } from './saved-policy.js';
-import { type CommonOptions, type OpenSession, withCommonOptions } from './session.js';
+import { type CommonOptions, type OpenSession, type Session, withCommonOptions } from './session.js';
 
-interface AdaptCommandOptions extends CommonOptions, WorldOptions, BackendOption, ModelOptions, DebiasOptions {
+interface AdaptCommandOptions
+  extends CommonOptions,
+    WorldOptions,
+    BackendOption,
+    ModelOptions,
+    DebiasOptions,
+    BudgetOptions {
   readonly world: string;
   readonly from?: string;
   readonly scheme: 'fineTune' | 'mixture' | 'llmOnline';
@@ -46,7 +58,7 @@ export function addAdapt(root: Command, open: OpenSession): void {
       .description('Algorithm 2: adapt a policy online to a world’s train users, measured on its test users')
       .addOption(worldOption().makeOptionMandatory()),
   );
-  withDebiasOptions(withModelOptions(command))
+  withBudgetOptions(withDebiasOptions(withModelOptions(command)))
     .option('--from <dir>', 'folder of a policy, or of the run that made it (default: from scratch)', folder)
     .addOption(
       new Option(
@@ -91,6 +103,8 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
   if (asks !== (options.oracle !== undefined))
     refuse(asks ? '--scheme llmOnline needs --oracle SPEC' : '--oracle is for --scheme llmOnline');
   if (options.candidates !== undefined && !asks) refuse('--candidates is for --scheme llmOnline');
+  if (asks) budgetOf(command, options);
+  else refuseBudget(command, options, 'are for --scheme llmOnline');
   const session = open(options);
   const world = await loadWorld(command, options.world, options, ['train', 'test']);
   await session.startBackend(options.backend);
@@ -105,23 +119,14 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
   const opened =
     options.oracle === undefined
       ? undefined
-      : await openOracle(options.oracle, {
-          ...askingOptionsOf(options),
-          ...{
-            catalog: world.catalog,
-            seed,
-            candidateCount: options.candidates,
-            say: session.say,
-            signal: session.signal,
-          },
-        });
+      : await openChooser(command, options.oracle, world.catalog, options, session);
   if (opened !== undefined) session.say(`At every step ${opened.oracle.id} chooses: ${formatCount(steps)} questions.`);
   session.say(
     `Plan: ${given ? `${scheme} of the policy in ${from}` : `${scheme === 'mixture' ? 'a mixture with an untrained policy' : 'from scratch'}`}, by ${algorithm}, ${formatCount(steps)} steps.`,
   );
-  const storage = await session.openState();
   const { lanes, checkpointEvery, episodes, handoverEntropy } = options;
   try {
+    const storage = await session.openState();
     const result = await adaptOnWorld({
       ...{ world, agent: given?.agent, facts: given?.facts, scheme, algorithm, steps, marks, seed, storage },
       ...{ lanes, checkpointEvery, episodes, handoverEntropy, alpha: scheme === 'mixture' ? alpha : undefined },
@@ -170,4 +175,27 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
     given?.agent.dispose();
     await opened?.close();
   }
+}
+
+/** Who chooses online. What a model answers is kept: it outlives the run's state, for the next run and for `pretrain --answers`. */
+async function openChooser(
+  command: Command,
+  spec: string,
+  catalog: Catalog,
+  options: AdaptCommandOptions,
+  session: Session,
+): Promise<OpenedOracle> {
+  const { budget, prices } = budgetOf(command, options);
+  const { signal, warn } = session;
+  const out = options.out as string;
+  const opened = await openOracle(spec, {
+    ...askingOptionsOf(options),
+    ...{ catalog, seed: options.seed, candidateCount: options.candidates, signal },
+    ...{ storage: answersStorage(out), budget, prices },
+    say: (line) => session.say(line),
+  });
+  if (opened.languageModel === undefined && budget === undefined) return opened;
+  return keepAnswers(opened, {
+    ...{ catalog, out, keepQueries: true, budget, prices, onWarning: warn },
+  });
 }

@@ -11,11 +11,11 @@ import { worldPreset } from '../experiment/presets.js';
 import { formatCount, formatDuration } from '../experiment/report-html.js';
 import type { DistilRow } from '../experiment/result-schema.js';
 import { OracleError } from '../foundation/errors.js';
-import { fileStorage } from '../node/file-storage.js';
 import { readInteractions, readItems } from '../node/read-data.js';
 import { batchOracleId, exportBatch, importBatch } from '../oracle/batch-files.js';
 import { type DistilCost, type DistilProgress, distil, openQuestions, planDistil } from '../train/distil.js';
 import type { QuestionPlanOptions } from '../train/question-plan.js';
+import { answersStorage } from './keep-answers.js';
 import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import {
   askingOptionsOf,
@@ -123,7 +123,7 @@ async function run(command: Command, options: DistilCommandOptions, open: OpenSe
     }
     const { seed, concurrency } = options;
     const out = options.out as string;
-    const storage = fileStorage(out, { fsync: 'os' });
+    const storage = answersStorage(out);
     const {
       oracle,
       languageModel,
@@ -229,8 +229,10 @@ async function planOf(
 /** Writes the open questions as a file, or reads what came back. */
 async function runBatch(options: DistilCommandOptions, session: Session, plan: QuestionPlanOptions): Promise<void> {
   const { exportBatch: exported, importBatch: imported, batchEndpoint: endpoint } = options;
-  const storage = fileStorage(options.out as string, { fsync: 'os' });
-  const batch = { catalog: plan.catalog, model: options.batchModel as string, endpoint };
+  const storage = answersStorage(options.out as string);
+  const { maxAttributeLength } = options;
+  const length = maxAttributeLength === undefined ? {} : { maxAttributeLength };
+  const batch = { catalog: plan.catalog, model: options.batchModel as string, endpoint, ...length };
   const oracleId = batchOracleId(batch);
   const queries = await openQuestions({ ...plan, oracleId, storage });
   const row = { oracle: oracleId, questions: plan.count, asked: 0, spent: null, toCome: null };
@@ -262,7 +264,8 @@ async function runBatch(options: DistilCommandOptions, session: Session, plan: Q
   if (missing > 0) session.warn(`of ${formatCount(missing)} requests the file says nothing`);
   if (duplicates > 0)
     session.warn(`${formatCount(duplicates)} lines answer what was answered before; the first answer counts`);
-  if (alien > 0) session.warn(`${formatCount(alien)} lines are about requests that are none of this plan`);
+  if (alien > 0)
+    session.warn(`${formatCount(alien)} lines are about no open request of this plan: answered before, or of another`);
   if (unreadable > 0)
     session.warn(`${formatCount(unreadable)} lines are no results (line ${firstUnreadable.join(', ')})`);
   if (errors + missing > 0) session.say('What is still open goes into the next --export-batch.');

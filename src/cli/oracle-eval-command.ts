@@ -1,8 +1,6 @@
 import { type Command, Option } from 'commander';
 import { formatCount, formatDuration } from '../experiment/report-html.js';
 import { sha256Hex } from '../foundation/sha256.js';
-import { fileStorage } from '../node/file-storage.js';
-import { BudgetedOracle } from '../oracle/budgeted-oracle.js';
 import { DebiasedOracle, type DebiasMethod } from '../oracle/debiased-oracle.js';
 import { evaluateOracle } from '../oracle/evaluate-oracle.js';
 import { LlmOracle } from '../oracle/llm-oracle.js';
@@ -10,8 +8,7 @@ import type { EvaluationList, Negatives } from '../oracle/next-item-lists.js';
 import type { OracleEvaluation } from '../oracle/oracle-evaluation.js';
 import { judgeOracle } from '../oracle/oracle-verdict.js';
 import type { PreferenceOracle, PreferenceQuery } from '../oracle/preference-oracle.js';
-import { openRecord, recordedSpending } from '../oracle/recorded-spending.js';
-import { RecordingOracle } from '../oracle/recording-oracle.js';
+import { answersStorage, keepAnswers } from './keep-answers.js';
 import { type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import {
   type BudgetOptions,
@@ -90,41 +87,33 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
   const { catalog } = logs;
   const { readout, seed } = options;
   const out = options.out as string;
-  const storage = fileStorage(out);
+  const storage = answersStorage(out);
   const lists = new Map(kinds.map((negatives) => [negatives, listsOf(logs, negatives, options, session)]));
-  const { noise, concurrency, timeout, modelThreads, debias } = options;
+  const { noise, concurrency, timeout, modelThreads, maxAttributeLength, debias } = options;
   // Where a method decides on None itself, the threshold is its own.
   const decides = debias !== 'none' && debias !== 'shuffle';
   const noneThreshold = decides ? undefined : options.noneThreshold;
-  const { oracle, languageModel, close } = await openOracle(options.oracle, {
+  const opened = await openOracle(options.oracle, {
     ...{ catalog, readout, seed, noise, noneThreshold, concurrency, storage, signal: session.signal },
     shuffle: false,
     timeoutMs: timeout === undefined ? undefined : 1000 * timeout,
-    modelThreads,
+    ...{ modelThreads, maxAttributeLength },
     say: (line: string) => session.say(line),
   });
-  const debiased = (asked: PreferenceOracle, method: DebiasMethod): Promise<PreferenceOracle> =>
+  const { oracle, languageModel } = opened;
+  // Several oracles may be examined into one folder; each has its own record, and is never asked anything twice.
+  const key = `answers-${(await sha256Hex(oracle.id)).slice(0, 12)}.jsonl`;
+  const kept = await keepAnswers(opened, { catalog, out, key, budget, prices, onWarning: session.warn });
+  const debiased = (method: DebiasMethod): Promise<PreferenceOracle> =>
     DebiasedOracle.create({
-      ...{ oracle: asked, catalog, method, seed, signal: session.signal },
+      ...{ oracle: kept.oracle, catalog, method, seed, signal: session.signal },
       ...(decides && options.noneThreshold !== undefined ? { noneThreshold: options.noneThreshold } : {}),
       ...(method === 'pride' ? { calibration: calibrationOf(logs, [...lists.values()].flat(), options) } : {}),
       ...(method === 'contextual' && oracle instanceof LlmOracle ? { contentFree: oracle } : {}),
     });
-  let recorder: RecordingOracle | undefined;
   try {
-    // Several oracles may be examined into one folder; each has its own record, and is never asked anything twice.
-    const key = `answers-${(await sha256Hex(oracle.id)).slice(0, 12)}.jsonl`;
-    const capped =
-      budget === undefined
-        ? oracle
-        : new BudgetedOracle({
-            ...{ oracle, caps: budget, onWarning: session.warn },
-            spent: recordedSpending(await openRecord(storage, key, catalog, oracle.id), prices),
-            ...(prices === undefined ? {} : { prices }),
-          });
-    recorder = await RecordingOracle.open({ oracle: capped, catalog, storage, key });
     session.keepStateIn(out);
-    const examined = debias === 'none' ? recorder : await debiased(recorder, debias);
+    const examined = debias === 'none' ? kept.oracle : await debiased(debias);
     session.say(`${logs.name}: ${logs.described}.\nOracle ${examined.id}.`);
     const evaluations: OracleEvaluation[] = [];
     for (const [i, negatives] of kinds.entries()) {
@@ -162,9 +151,7 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
       notes: evaluations.flatMap((evaluation) => facts(evaluation, languageModel !== undefined)),
     });
   } finally {
-    // Waits for what came in while it was stopped, so that it is on record.
-    await recorder?.close();
-    await close();
+    await kept.close();
   }
 }
 

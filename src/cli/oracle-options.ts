@@ -19,6 +19,8 @@ export interface ModelOptions {
   readonly timeout?: number;
   /** Threads of a model in this process. */
   readonly modelThreads?: number;
+  /** Most characters of one attribute of an item. */
+  readonly maxAttributeLength?: number;
 }
 
 /** Adds the options that every command has that asks an oracle. */
@@ -33,7 +35,15 @@ export function withModelOptions(command: Command): Command {
     .option('--noise <x>', 'standard deviation of the simulated oracle’s noise', real(0, 1000), 0.1)
     .option('--concurrency <n>', 'calls of a model at the same time (default: what it takes, else 4)', integer(1, 64))
     .option('--timeout <seconds>', 'for one call of a model (default: 60; 300 for likelihood)', real(0.001, 3600))
-    .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512));
+    .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512))
+    .addOption(maxAttributeLengthOption());
+}
+
+/** `--max-attribute-length`, of those who show items to a model. */
+export function maxAttributeLengthOption(): Option {
+  const meaning =
+    'most characters of one attribute of an item that a model is shown: shorter texts cost less (default: 200)';
+  return new Option('--max-attribute-length <n>', meaning).argParser(integer(1, 10_000));
 }
 
 function signedReal(text: string): number {
@@ -46,7 +56,7 @@ export interface DebiasOptions {
   readonly debias: DebiasMethod;
   /** Orders of `cyclic`. */
   readonly permutations?: number;
-  /** Questions a minute. */
+  /** Questions put to a model a minute. */
   readonly perMinute?: number;
 }
 
@@ -63,7 +73,11 @@ export function withDebiasOptions(command: Command): Command {
       'orders that --debias cyclic averages over (default: one a candidate)',
       integer(2, 25),
     )
-    .option('--per-minute <n>', 'questions a minute, at most', integer(1));
+    .option(
+      '--per-minute <n>',
+      'questions put to a model a minute, at most; a debiased answer may be several',
+      integer(1),
+    );
 }
 
 /** What of these options `openOracle` takes. */
@@ -77,9 +91,11 @@ export function askingOptionsOf({
   concurrency,
   timeout,
   modelThreads,
+  maxAttributeLength,
 }: ModelOptions & DebiasOptions): Omit<OpenOracleOptions, 'catalog'> {
   const timeoutMs = timeout === undefined ? undefined : 1000 * timeout;
-  return { readout, debias, permutations, perMinute, noneThreshold, noise, concurrency, timeoutMs, modelThreads };
+  const asked = { readout, debias, permutations, perMinute, noneThreshold, maxAttributeLength };
+  return { ...asked, noise, concurrency, timeoutMs, modelThreads };
 }
 
 /** Options that cap what a job may cost. */
@@ -107,6 +123,16 @@ export function withBudgetOptions(command: Command): Command {
     .option('--max-minutes <x>', 'stop after so many minutes of this run', real(0, 1e6))
     .option('--price-input <x>', 'US dollars for a million tokens of prompts', real(0, 1e6))
     .option('--price-output <x>', 'US dollars for a million tokens of answers', real(0, 1e6));
+}
+
+/** Ends with wrong usage where a cap or a price is given though nobody is asked. */
+export function refuseBudget(
+  command: Command,
+  { maxCalls, maxTokens, maxUsd, maxMinutes, priceInput, priceOutput }: BudgetOptions,
+  why: string,
+): void {
+  if ([maxCalls, maxTokens, maxUsd, maxMinutes, priceInput, priceOutput].every((value) => value === undefined)) return;
+  command.error(`error: --max-calls, --max-tokens, --max-usd, --max-minutes and the prices ${why}`, { exitCode: 2 });
 }
 
 /** Which option raises which cap. */

@@ -4,7 +4,7 @@ import { formatCount } from '../experiment/report-html.js';
 import { fileStorage } from '../node/file-storage.js';
 import { type RatingMethod, rateItems } from '../oracle/rate-items.js';
 import { type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
-import { type BudgetOptions, budgetOf, withBudgetOptions } from './oracle-options.js';
+import { type BudgetOptions, budgetOf, maxAttributeLengthOption, withBudgetOptions } from './oracle-options.js';
 import { openLanguageModel, oracleSpecOption } from './oracle-spec.js';
 import { integer, names } from './parse-options.js';
 import { type CommonOptions, type OpenSession, withCommonOptions, writeWhole } from './session.js';
@@ -18,6 +18,7 @@ interface RateCommandOptions extends CommonOptions, WorldOptions, BudgetOptions 
   readonly attributes?: string[];
   readonly concurrency?: number;
   readonly modelThreads?: number;
+  readonly maxAttributeLength?: number;
 }
 
 /** Items that are shown at either end. */
@@ -41,12 +42,13 @@ export function addOracleRate(parent: Command, open: OpenSession): void {
     .option('--users <text>', 'who the users are, in a few words')
     .option('--attributes <names>', "columns that make an item's text, separated by commas", names)
     .option('--concurrency <n>', 'calls of the model at the same time', integer(1, 64))
-    .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512));
+    .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512))
+    .addOption(maxAttributeLengthOption());
   withBudgetOptions(command).action((options: RateCommandOptions) => run(command, options, open));
 }
 
 async function run(command: Command, options: RateCommandOptions, open: OpenSession): Promise<void> {
-  const { method, users, concurrency, seed } = options;
+  const { method, users, maxAttributeLength, concurrency, seed } = options;
   const { budget, prices } = budgetOf(command, options);
   const session = open(options);
   const logs = await openWorldLogs(command, options.world, options);
@@ -62,6 +64,7 @@ async function run(command: Command, options: RateCommandOptions, open: OpenSess
       ...{ catalog, languageModel, mode, counts, storage: fileStorage(out, { fsync: 'os' }) },
       ...(method === undefined ? {} : { method }),
       ...(users === undefined ? {} : { users }),
+      ...(maxAttributeLength === undefined ? {} : { maxAttributeLength }),
       ...(concurrency === undefined ? {} : { concurrency }),
       ...(budget === undefined ? {} : { budget }),
       ...(prices === undefined ? {} : { prices }),

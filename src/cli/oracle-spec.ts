@@ -145,12 +145,14 @@ export interface OpenOracleOptions {
   readonly permutations?: number | undefined;
   /** Candidates of the questions to come: what `pride` is calibrated on. @default 10 */
   readonly candidateCount?: number | undefined;
-  /** Questions a minute, at most. @default no limit */
+  /** Questions put to a model a minute, at most, further tries apart; a debiased answer may be several. @default no limit */
   readonly perMinute?: number | undefined;
   /** Calls at the same time. @default what the back-end takes, else 4 */
   readonly concurrency?: number | undefined;
   /** Time for one call of a model, in ms. @default 60_000, of the likelihood read-out 300_000 */
   readonly timeoutMs?: number | undefined;
+  /** Most characters of one attribute of an item that a model is shown. @default 200 */
+  readonly maxAttributeLength?: number | undefined;
   /** Threads of a model in this process. @default the idle cores */
   readonly modelThreads?: number | undefined;
   /** Where the items' own likelihoods, and the calls behind debiased answers, are kept from run to run; borrowed. @default in memory only */
@@ -287,7 +289,7 @@ async function openModel(
   }
 }
 
-/** The read-out of a model; around it debiasing, and around that the limit. Budget and record come around all of it. */
+/** The read-out of a model; around it the limit, and around that debiasing. Budget and record come around all of it. */
 async function readBy(
   languageModel: LanguageModel,
   mode: 'completion' | 'chat',
@@ -300,21 +302,24 @@ async function readBy(
     });
   }
   const read = openReadout(languageModel, mode, options);
-  const oracle = debias === 'shuffle' ? read : await debiased(read, debias, options);
-  return perMinute === undefined ? oracle : new LimitedOracle({ oracle, intervalMs: 60_000, intervalCap: perMinute });
+  // Below the debiasing, which asks several times for one answer.
+  const limited =
+    perMinute === undefined ? read : new LimitedOracle({ oracle: read, intervalMs: 60_000, intervalCap: perMinute });
+  return debias === 'shuffle' ? limited : debiased(limited, read, debias, options);
 }
 
 /** Questions that calibrate `pride`; each is asked in every order of its candidates. */
 const CALIBRATION_QUESTIONS = 40;
 
 async function debiased(
+  limited: PreferenceOracle,
   read: PreferenceOracle,
   method: Exclude<DebiasMethod, 'shuffle'>,
   options: OpenOracleOptions,
 ): Promise<PreferenceOracle> {
   const { catalog, seed = 0, noneThreshold, permutations, candidateCount = 10, storage, signal } = options;
   const { isDry = false, say } = options;
-  const asked = method === 'pride' ? await capped(read, options) : read;
+  const asked = method === 'pride' ? await capped(limited, options) : limited;
   const cached = storage === undefined ? asked : await openCalls(asked, catalog, storage);
   const calibration =
     method === 'pride'
@@ -362,8 +367,9 @@ function openReadout(
   options: OpenOracleOptions,
 ): PreferenceOracle {
   const { catalog, readout = 'label', debias = 'shuffle', seed = 0, noneThreshold, storage } = options;
-  const { concurrency, timeoutMs, shuffle = debias === 'shuffle' } = options;
-  const calls = {
+  const { maxAttributeLength, concurrency, timeoutMs, shuffle = debias === 'shuffle' } = options;
+  const asked = {
+    ...(maxAttributeLength === undefined ? {} : { maxAttributeLength }),
     ...(concurrency === undefined ? {} : { concurrency }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   };
@@ -375,13 +381,13 @@ function openReadout(
       );
     }
     return new LikelihoodOracle({
-      ...{ catalog, languageModel, ...calls },
+      ...{ catalog, languageModel, ...asked },
       ...(noneThreshold === undefined ? {} : { noneBelow: noneThreshold }),
       ...(storage === undefined ? {} : { storage }),
     });
   }
   return new LlmOracle({
-    ...{ catalog, languageModel, mode, seed, shuffle, ...calls },
+    ...{ catalog, languageModel, mode, seed, shuffle, ...asked },
     // Around debiased scores the threshold is that of the debiasing.
     ...(noneThreshold === undefined || debias !== 'shuffle' ? {} : { noneThreshold }),
   });

@@ -5,22 +5,25 @@ import { catalogPreset, worldPreset } from '../experiment/presets.js';
 import { formatCount } from '../experiment/report-html.js';
 import type { Method } from '../experiment/result-schema.js';
 import { plannedCalls, pretrainOnWorld } from '../experiment/run-on-world.js';
-import { fileStorage } from '../node/file-storage.js';
 import { readItemNumbers, readItems } from '../node/read-data.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
 import { type RecordedAnswer, readAnswers } from '../oracle/recorded-answers.js';
-import { RecordingOracle } from '../oracle/recording-oracle.js';
 import { pretrain } from '../train/pretrain.js';
 import { type BackendOption, backendOption } from './backend-option.js';
+import { answersStorage, keepAnswers } from './keep-answers.js';
 import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import {
   askingOptionsOf,
+  type BudgetOptions,
+  budgetOf,
   type DebiasOptions,
   type ModelOptions,
+  refuseBudget,
+  withBudgetOptions,
   withDebiasOptions,
   withModelOptions,
 } from './oracle-options.js';
-import { ANSWERS_KEY, openOracle, oracleSpecOption, parseOracleSpec, recordIn } from './oracle-spec.js';
+import { openOracle, oracleSpecOption, parseOracleSpec, recordIn } from './oracle-spec.js';
 import { integer, names } from './parse-options.js';
 import { runTable } from './result-tables.js';
 import { describeRun, describeTraining } from './run-progress.js';
@@ -28,7 +31,13 @@ import { savePolicy } from './saved-policy.js';
 import { type CommonOptions, type OpenSession, type Session, withCommonOptions } from './session.js';
 import { textTable } from './text-table.js';
 
-interface PretrainCommandOptions extends CommonOptions, WorldOptions, BackendOption, ModelOptions, DebiasOptions {
+interface PretrainCommandOptions
+  extends CommonOptions,
+    WorldOptions,
+    BackendOption,
+    ModelOptions,
+    DebiasOptions,
+    BudgetOptions {
   readonly world?: string;
   readonly items?: string;
   readonly scenario: string;
@@ -66,7 +75,7 @@ export function addPretrain(root: Command, open: OpenSession): void {
       '--item-prior <file>',
       'one number for each item, such as `ialp oracle rate` writes: .jsonl or .csv with `id` and `rating`',
     );
-  withDebiasOptions(withModelOptions(command))
+  withBudgetOptions(withDebiasOptions(withModelOptions(command)))
     .option('--calls <n>', 'questions in all (default: 2000, or what --epochs asks)', integer(1))
     .option('--epochs <n>', 'ten steps from every start so many times; --calls caps them', integer(1, 1_000_000))
     .option('--starts <n>', 'simulated users’ beginnings of a world (default: 256)', integer(1, 1_000_000))
@@ -88,6 +97,8 @@ async function run(command: Command, options: PretrainCommandOptions, open: Open
   }
   if (oracle !== undefined && answers !== undefined)
     command.error('error: expected at most one of --oracle SPEC and --answers DIR, got both', { exitCode: 2 });
+  if (answers === undefined) budgetOf(command, options);
+  else refuseBudget(command, options, 'are for an oracle that is asked, not for recorded answers');
   const session = open(options);
   if (world !== undefined) await onWorld(command, world, options, session);
   else await onItems(command, items as string, options, session);
@@ -127,23 +138,22 @@ async function openTeacher(
       close: async () => {},
     };
   }
-  const { oracle, languageModel, close } = await openOracle(spec, {
+  const { budget, prices } = budgetOf(command, options);
+  const out = options.out as string;
+  const opened = await openOracle(spec, {
     ...askingOptionsOf(options),
-    ...{ catalog, seed, signal: session.signal },
+    ...{ catalog, seed, storage: answersStorage(out), budget, prices, signal: session.signal },
     say: (line) => session.say(line),
   });
   const method = parsed.kind === 'shuffled' ? 'ialpShuffledOracle' : 'ialp';
-  const teacher = { described: oracle.id, method, close } as const;
-  if (languageModel === undefined) return { ...teacher, oracle };
   // What a model answered was paid for: it outlives the run's state, for the next run and for --answers.
-  const storage = fileStorage(options.out as string, { fsync: 'os' });
-  try {
-    const kept = await RecordingOracle.open({ oracle, catalog, storage, key: ANSWERS_KEY, keepQueries: true });
-    return { ...teacher, oracle: kept };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  const { oracle, close } =
+    opened.languageModel === undefined && budget === undefined
+      ? opened
+      : await keepAnswers(opened, {
+          ...{ catalog, out, keepQueries: true, budget, prices, onWarning: session.warn },
+        });
+  return { oracle, described: oracle.id, method, close };
 }
 
 function inOrder(answers: readonly RecordedAnswer[]): RecordedAnswer[] {
@@ -172,13 +182,13 @@ async function onWorld(
   const itemPrior = await priorOf(options, world.catalog);
   const { starts = preset.starts } = options;
   const planned = plannedCalls({ calls, epochs, starts }, preset.calls);
+  const storage = await session.openState();
   const { oracle, answers, described, method, close } = await openTeacher(command, world.catalog, options, session);
   session.say(
     answers
       ? `Plan: ${described}, learned from by '${algorithm}'.`
       : `Plan: ${formatCount(planned)} questions to ${described}, from ${formatCount(starts)} starts, learned from by '${algorithm}'.`,
   );
-  const storage = await session.openState();
   const result = await pretrainOnWorld({
     ...{ world, oracle, answers, method, seed, algorithm, lanes, checkpointEvery, episodes, storage },
     ...(answers ? {} : { calls: planned, starts }),
@@ -229,14 +239,14 @@ async function onItems(
   const preset = catalogPreset(catalog);
   const planned = plannedCalls({ calls, epochs, starts: catalog.size }, preset.calls);
   session.say(`${formatCount(catalog.size)} items from ${path}.`);
+  const itemPrior = await priorOf(options, catalog);
+  const storage = await session.openState();
   const { oracle, answers, described, method, close } = await openTeacher(command, catalog, options, session);
   session.say(
     answers
       ? `Plan: ${described}, learned from by '${algorithm}'.`
       : `Plan: ${formatCount(planned)} questions to ${described}, each start one item, learned from by '${algorithm}'.`,
   );
-  const storage = await session.openState();
-  const itemPrior = await priorOf(options, catalog);
   using agent = new ActorCritic(preset.agent({ seed, itemPrior, ...(algorithm === 'paper' ? { algorithm } : {}) }));
   const { lanes = preset.lanes } = options;
   const { updates, oracleCalls, fusedShare } = await pretrain({

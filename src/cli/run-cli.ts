@@ -108,6 +108,8 @@ function describeError(error: unknown, session: Session | undefined, isVerbose: 
       `An interrupted run's state is in ${session.stateFolder}: delete it to begin anew, or give another --out.`,
     );
   }
+  if (error instanceof InvalidDataError && error.field === 'oracle' && error.source.endsWith('.jsonl'))
+    lines.push('Each --out keeps the answers of one oracle, with its options and seed: give another --out.');
   if (isVerbose) {
     for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
       lines.push(cause.stack ?? cause.message);

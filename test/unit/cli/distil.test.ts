@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { distilResultSchema } from '../../../src/experiment/result-schema.js';
@@ -221,6 +221,46 @@ describe('ialp pretrain --oracle', () => {
       expect(recorded(out)).toHaveLength(40);
     }
     expect(paidFor(out)).toBe(40);
+  });
+
+  it('stops at a cap with what was answered on record, and goes on under a higher one', async () => {
+    const { folder, distil } = job();
+    const spec = ['--oracle', `openai-compatible:${server.url}#test-model`, '--calls', '40'];
+    const out = join(folder, 'theta');
+    const learn = ['pretrain', ...distil().slice(1, 5), '--out', out, ...spec];
+    const { code, stderr } = await ialp([...learn, '--max-calls', '15']);
+    expect({ code, told: /--max-calls is 15/.test(stderr) }).toEqual({ code: 3, told: true });
+    expect(recorded(out).length).toBeLessThanOrEqual(15);
+    expect(paidFor(out)).toBe(recorded(out).length);
+    expect((await ialp([...learn, '--max-calls', '40'])).code).toBe(0);
+    expect(paidFor(out)).toBe(40);
+  });
+});
+
+describe('ialp adapt --scheme llmOnline', () => {
+  it('keeps what a model chose online after success, asks nothing twice, and pretrain learns from it', async () => {
+    const out = join(temporaryFolder(), 'out');
+    const world = ['--world', 'synthetic', '--world-size', '60x4'];
+    const spec = ['--oracle', `openai-compatible:${server.url}#test-model`];
+    const small = ['--steps', '48', '--lanes', '8', '--episodes', '8', '--candidates', '5', '--out', out];
+    const adapt = ['adapt', ...world, '--scheme', 'llmOnline', ...spec, ...small];
+    const capped = await ialp([...adapt, '--max-calls', '20']);
+    expect({ code: capped.code, told: /--max-calls is 20/.test(capped.stderr) }).toEqual({ code: 3, told: true });
+    for (let run = 0; run < 2; run++) {
+      const { code, stdout, stderr } = await ialp(adapt);
+      expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toMatch(/48 questions in \d+ of \d+ s/);
+      expect(recorded(out)).toHaveLength(new Set(recorded(out)).size);
+      expect(paidFor(out)).toBe(recorded(out).length);
+    }
+    const asked = recorded(out).length;
+    expect(asked).toBeGreaterThan(20);
+    // Histories are in it.
+    if (process.platform !== 'win32') expect(statSync(join(out, 'answers.jsonl')).mode & 0o077).toBe(0);
+    const theta = join(out, 'theta');
+    const learned = await ialp(['pretrain', ...world, '--answers', out, '--episodes', '8', '--out', theta]);
+    expect({ code: learned.code, stderr: learned.code === 0 ? '' : learned.stderr }).toEqual({ code: 0, stderr: '' });
+    expect(learned.stdout).toContain(`${asked} answers of`);
   });
 });
 
