@@ -148,6 +148,15 @@ function exchanged(answers: readonly RecordedAnswer[]): RecordedAnswer[] {
   }));
 }
 
+/** The same answers had the oracle never said None: its best-scored candidate. */
+function decided(answers: readonly RecordedAnswer[]): RecordedAnswer[] {
+  return answers.map((answer) => {
+    const scores = answer.scores?.slice(0, answer.candidates.length);
+    if (scores === undefined) throw new Error('the record holds no scores');
+    return { ...answer, choice: answer.candidates[scores.indexOf(Math.max(...scores))] as string };
+  });
+}
+
 const parts = await Promise.all(
   ['uniform.jsonl', 'by-policy.jsonl'].map((key) => readAnswers({ storage, key, catalog }).catch(() => undefined)),
 );
@@ -164,6 +173,9 @@ await measure('content', {}, () => new ContentPolicy(features));
 const facts = { answers: answers.length };
 await measure('model', facts, (seed) => learned(answers, seed));
 if (ratings) await measure('model+rating', facts, (seed) => learned(answers, seed, ratings.ratings));
+await measure('model, never None', facts, (seed) => learned(decided(answers), seed));
+if (ratings)
+  await measure('model, never None+rating', facts, (seed) => learned(decided(answers), seed, ratings.ratings));
 await measure('model, texts exchanged', facts, (seed) => learned(exchanged(answers), seed));
 const half = Math.round(answers.length / 2);
 const byText = await asking(new SimulatedOracle({ catalog, seed: 1 }), half);

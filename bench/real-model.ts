@@ -83,6 +83,7 @@ if (job === 'rate') {
   const counts = parts.train.counts();
   const { ratings, rankCorrelation, usage } = await rateItems({
     ...{ catalog, languageModel, method: 'contrast', counts, storage, concurrency: 1, timeoutMs: 600_000 },
+    ...{ attributes: TEXT.attributes, maxAttributeLength: TEXT.maxAttributeLength },
     onProgress: ({ done, total }) => {
       if (done % 200 === 0) console.log(`${done} of ${total} items`);
     },
