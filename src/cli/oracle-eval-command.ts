@@ -89,7 +89,7 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
   const out = options.out as string;
   const storage = answersStorage(out);
   const lists = new Map(kinds.map((negatives) => [negatives, listsOf(logs, negatives, options, session)]));
-  const { noise, concurrency, timeout, modelThreads, maxAttributeLength, debias } = options;
+  const { noise, concurrency, timeout, modelThreads, maxAttributeLength, perToken, debias } = options;
   // Where a method decides on None itself, the threshold is its own.
   const decides = debias !== 'none' && debias !== 'shuffle';
   const noneThreshold = decides ? undefined : options.noneThreshold;
@@ -97,7 +97,7 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
     ...{ catalog, readout, seed, noise, noneThreshold, concurrency, storage, signal: session.signal },
     shuffle: false,
     timeoutMs: timeout === undefined ? undefined : 1000 * timeout,
-    ...{ modelThreads, maxAttributeLength },
+    ...{ modelThreads, maxAttributeLength, perToken },
     say: (line: string) => session.say(line),
   });
   const { oracle, languageModel } = opened;

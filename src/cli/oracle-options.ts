@@ -21,6 +21,8 @@ export interface ModelOptions {
   readonly modelThreads?: number;
   /** Most characters of one attribute of an item. */
   readonly maxAttributeLength?: number;
+  /** Whether likelihoods are taken by token. */
+  readonly perToken?: boolean;
 }
 
 /** Adds the options that every command has that asks an oracle. */
@@ -36,7 +38,8 @@ export function withModelOptions(command: Command): Command {
     .option('--concurrency <n>', 'calls of a model at the same time (default: what it takes, else 4)', integer(1, 64))
     .option('--timeout <seconds>', 'for one call of a model (default: 60; 300 for likelihood)', real(0.001, 3600))
     .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512))
-    .addOption(maxAttributeLengthOption());
+    .addOption(maxAttributeLengthOption())
+    .option('--per-token', 'weigh texts by token, so that long ones have no larger scores; of --readout likelihood');
 }
 
 /** `--max-attribute-length`, of those who show items to a model. */
@@ -92,9 +95,10 @@ export function askingOptionsOf({
   timeout,
   modelThreads,
   maxAttributeLength,
+  perToken,
 }: ModelOptions & DebiasOptions): Omit<OpenOracleOptions, 'catalog'> {
   const timeoutMs = timeout === undefined ? undefined : 1000 * timeout;
-  const asked = { readout, debias, permutations, perMinute, noneThreshold, maxAttributeLength };
+  const asked = { readout, debias, permutations, perMinute, noneThreshold, maxAttributeLength, perToken };
   return { ...asked, noise, concurrency, timeoutMs, modelThreads };
 }
 

@@ -153,6 +153,8 @@ export interface OpenOracleOptions {
   readonly timeoutMs?: number | undefined;
   /** Most characters of one attribute of an item that a model is shown. @default 200 */
   readonly maxAttributeLength?: number | undefined;
+  /** Whether the likelihood read-out takes the mean over tokens. @default false */
+  readonly perToken?: boolean | undefined;
   /** Threads of a model in this process. @default the idle cores */
   readonly modelThreads?: number | undefined;
   /** Where the items' own likelihoods, and the calls behind debiased answers, are kept from run to run; borrowed. @default in memory only */
@@ -383,6 +385,7 @@ function openReadout(
     return new LikelihoodOracle({
       ...{ catalog, languageModel, ...asked },
       ...(noneThreshold === undefined ? {} : { noneBelow: noneThreshold }),
+      ...(options.perToken === undefined ? {} : { perToken: options.perToken }),
       ...(storage === undefined ? {} : { storage }),
     });
   }

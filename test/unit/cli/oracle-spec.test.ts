@@ -112,6 +112,17 @@ describe('openOracle', () => {
         if (debias === 'cyclic') expect(server.asked).toBe(3);
         await close();
       }
+      for (const perToken of [undefined, true]) {
+        const { oracle, close } = await openOracle(spec, {
+          catalog,
+          readout: 'likelihood',
+          maxAttributeLength: 9,
+          perToken,
+        });
+        expect(oracle.id).toContain(perToken ? '|mean' : '|sum');
+        expect(oracle.id).toContain('|attribute<=9|');
+        await close();
+      }
       const wrong = openOracle(spec, { catalog, readout: 'likelihood', debias: 'cyclic' });
       await expect(wrong).rejects.toThrow(/--debias cyclic is for --readout label/);
     } finally {
