@@ -1,5 +1,5 @@
 /**
- * `npx tsx bench/real-model-table.ts --world FOLDER --asked FOLDER [--seeds N] [--steps N] [--json FILE]`: what a policy learns from the
+ * `npx tsx bench/real-model-table.ts --world FOLDER --asked FOLDER [--seeds N] [--steps LIST] [--json FILE]`: what a policy learns from the
  * answers that `bench/real-model.ts` collected, on the test users of the world, beside those who had no model. Intervals are
  * Student's t over the learner's seeds, which also draw the episodes.
  */
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ActorCritic } from '../src/agent/actor-critic.js';
 import { ContentPolicy } from '../src/agent/content-policy.js';
+import { MixturePolicy } from '../src/agent/mixture-policy.js';
 import type { Policy } from '../src/agent/policy.js';
 import { RandomPolicy } from '../src/agent/random-policy.js';
 import { ItemFeatures } from '../src/catalog/item-features.js';
@@ -15,6 +16,7 @@ import { useBackend } from '../src/compute/backend.js';
 import { imaginedStarts } from '../src/experiment/compare-methods.js';
 import { worldPreset } from '../src/experiment/presets.js';
 import { Rng } from '../src/foundation/rng.js';
+import { linearSchedule } from '../src/foundation/schedules.js';
 import { MemoryStorage } from '../src/foundation/storage.js';
 import { evaluate } from '../src/metrics/evaluate.js';
 import { confidenceInterval } from '../src/metrics/statistics.js';
@@ -32,7 +34,7 @@ const { values } = parseArgs({
     world: { type: 'string' },
     asked: { type: 'string' },
     seeds: { type: 'string', default: '5' },
-    steps: { type: 'string', default: '20000' },
+    steps: { type: 'string', default: '500,2000,5000,20000' },
     json: { type: 'string' },
   },
 });
@@ -74,7 +76,7 @@ async function measure(
     const policy = await of(seed);
     const env = world.batchEnv({ split: 'test', size: LANES, seed });
     played.push(await evaluate({ policies: { policy }, env, episodes: EPISODES, seeds: [1000 + seed] }));
-    if (policy instanceof ActorCritic) policy.dispose();
+    if (policy instanceof ActorCritic || policy instanceof MixturePolicy) policy.dispose();
   }
   for (const [i, mode] of ['sampled', 'argmax'].entries()) {
     const of = played.map((each) => each[i] as (typeof each)[number]);
@@ -129,6 +131,8 @@ async function asking(oracle: SimulatedOracle, each: number): Promise<readonly R
     starts: imaginedStarts(world, 256, 1),
     stepsPerEpisode: 10,
     emptyShare: 0,
+    // Answers are learned from in the order of the record.
+    concurrency: 1,
   };
   await distil({ ...plan, key: 'a', seed: 1 });
   const first = await readAnswers({ storage: memory, key: 'a', catalog });
@@ -182,14 +186,22 @@ const byText = await asking(new SimulatedOracle({ catalog, seed: 1 }), half);
 await measure('text oracle', facts, (seed) => learned(byText, seed));
 
 // Adapted online: from what the model taught, and from nothing.
-for (const steps of [Number(values.steps) / 4, Number(values.steps)]) {
-  const adapted = async (agent: ActorCritic, seed: number): Promise<ActorCritic> => {
-    using before = agent;
+for (const steps of values.steps.split(',').map(Number)) {
+  const adapted = async (agent: ActorCritic, seed: number, scheme: 'fineTune' | 'mixture' = 'fineTune') => {
     const env = world.batchEnv({ split: 'train', size: preset.lanes, seed });
-    const { learner } = await adapt({ agent: before, env, steps, seed, handoverEntropy: preset.handoverEntropy });
-    return learner;
+    const alpha = linearSchedule({ from: 0.1, to: 1, steps: Math.min(preset.alphaSteps, steps) });
+    const { policy } = await adapt({
+      ...{ agent, env, steps, seed, handoverEntropy: preset.handoverEntropy, scheme },
+      ...(scheme === 'mixture' ? { alpha } : {}),
+    });
+    // A mixture goes on asking the frozen policy.
+    if (scheme === 'fineTune') agent.dispose();
+    return policy;
   };
   await measure('model, fine-tuned', { ...facts, steps }, async (seed) => adapted(await learned(answers, seed), seed));
+  await measure('model, mixture', { ...facts, steps }, async (seed) =>
+    adapted(await learned(answers, seed), seed, 'mixture'),
+  );
   await measure('scratch', { steps }, async (seed) => adapted(agentOf(seed), seed));
 }
 

@@ -1,10 +1,12 @@
 /**
- * `npx tsx bench/real-model.ts ask|rate --world FOLDER --model GGUF --out FOLDER [--answers N] [--threads N]`: what a language model
+ * `npx tsx bench/real-model.ts ask|rate|online --world FOLDER --model GGUF --out FOLDER [--answers N] [--threads N]`: what a language model
  * on disk says of a built world's items, kept under `--out`; an interrupted run goes on. `bench/real-model-table.ts` learns from it.
  *
  * `ask`: fits the threshold of None on the logs of validation users (40 lists with the truth and 40 without), then distils N answers:
  * the first half with uniform candidates, the second with half of them drawn by a policy that learned from the first.
  * `rate`: one rating per item, by the contrast of two sentences.
+ * `online`: section 6.3 for N steps, the model choosing among the learner's candidates, beside the same learner without it; into
+ * `online.json`.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,6 +16,8 @@ import { ActorCritic } from '../src/agent/actor-critic.js';
 import { useBackend } from '../src/compute/backend.js';
 import { imaginedStarts } from '../src/experiment/compare-methods.js';
 import { worldPreset } from '../src/experiment/presets.js';
+import { adaptOnWorld } from '../src/experiment/run-on-world.js';
+import { prefixedStorage } from '../src/foundation/storage.js';
 import { LlamaCppModel } from '../src/llama-cpp/index.js';
 import { fileStorage } from '../src/node/file-storage.js';
 import { LikelihoodOracle } from '../src/oracle/likelihood-oracle.js';
@@ -22,6 +26,7 @@ import { fitNoneThreshold, type NoneThreshold } from '../src/oracle/none-thresho
 import { rateItems } from '../src/oracle/rate-items.js';
 import { readAnswers } from '../src/oracle/recorded-answers.js';
 import { distil } from '../src/train/distil.js';
+import type { LlmOnlineResult } from '../src/train/llm-online.js';
 import { pretrain } from '../src/train/pretrain.js';
 import { storedWorld } from '../src/world/stored-world.js';
 import { openWorldFolder } from '../src/world/world-folder.js';
@@ -38,14 +43,14 @@ const { positionals, values } = parseArgs({
 });
 const [job] = positionals;
 const { world: place, model: file, out } = values;
-if ((job !== 'ask' && job !== 'rate') || !place || !file || !out)
-  throw new Error('Usage: real-model.ts ask|rate --world FOLDER --model GGUF --out FOLDER');
+if (!['ask', 'rate', 'online'].includes(job ?? '') || !place || !file || !out)
+  throw new Error('Usage: real-model.ts ask|rate|online --world FOLDER --model GGUF --out FOLDER');
 
 /** Titles say most of what this model can weigh (docs/results); every token costs. */
 const TEXT = { attributes: ['title'], maxAttributeLength: 40, maxHistory: 5 } as const;
 const THRESHOLD_LISTS = 40;
 
-const stored = await openWorldFolder(fileStorage(place), { splits: ['train'] });
+const stored = await openWorldFolder(fileStorage(place), { splits: ['train', 'test'] });
 if (stored.kind !== 'sequence') throw new Error(`${place} is no world of sequences`);
 const world = storedWorld(stored);
 const { catalog } = world;
@@ -90,6 +95,26 @@ if (job === 'rate') {
   });
   console.log(`Rank correlation with log counts ${rankCorrelation?.toFixed(3)}; ${JSON.stringify(usage)}`);
   await writeFile(join(out, 'ratings.json'), JSON.stringify({ rankCorrelation, ratings: [...ratings] }));
+} else if (job === 'online') {
+  const threshold = await kept('threshold.json', fitted);
+  await useBackend('wasm');
+  const steps = Number(values.answers);
+  const rows: unknown[] = [];
+  for (const scheme of ['llmOnline', 'fineTune'] as const) {
+    const asked = scheme === 'llmOnline' ? { oracle: oracleOf(threshold.value) } : {};
+    const run = { world, scheme, steps, lanes: 8, seed: 1, episodes: 256, ...asked };
+    const result = await adaptOnWorld({ ...run, storage: prefixedStorage(storage, `online-${scheme}`) });
+    const { chosen, nones, unusable, oracleCalls, oracleSeconds, wallSeconds } = result.training as LlmOnlineResult;
+    const facts = { scheme, steps, chosen, nones, unusable, oracleCalls, oracleSeconds, wallSeconds };
+    rows.push({ ...facts, rows: result.rows });
+    for (const row of result.rows)
+      console.log(
+        `${scheme} ${row.method} ${row.mode} steps ${row.steps} R ${row.return.toFixed(2)} Len ${row.length.toFixed(2)}`,
+      );
+    console.log(JSON.stringify(facts));
+    result.dispose();
+  }
+  await writeFile(join(out, 'online.json'), `${JSON.stringify(rows, undefined, 1)}\n`);
 } else {
   const threshold = await kept('threshold.json', fitted);
   console.log(`None: ${JSON.stringify(threshold)}`);
