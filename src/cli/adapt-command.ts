@@ -1,15 +1,13 @@
 import { type Command, Option } from 'commander';
-import type { Catalog } from '../catalog/catalog.js';
 import { worldPreset } from '../experiment/presets.js';
 import { formatCount } from '../experiment/report-html.js';
 import { adaptOnWorld } from '../experiment/run-on-world.js';
 import { linearSchedule } from '../foundation/schedules.js';
 import type { LlmOnlineResult } from '../train/llm-online.js';
 import { type BackendOption, backendOption } from './backend-option.js';
-import { answersStorage, keepAnswers } from './keep-answers.js';
+import { openKept } from './keep-answers.js';
 import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import {
-  askingOptionsOf,
   type BudgetOptions,
   budgetOf,
   type DebiasOptions,
@@ -19,12 +17,12 @@ import {
   withDebiasOptions,
   withModelOptions,
 } from './oracle-options.js';
-import { type OpenedOracle, openOracle, oracleSpecOption } from './oracle-spec.js';
+import { oracleSpecOption } from './oracle-spec.js';
 import { folder, integer, real, risingIntegers } from './parse-options.js';
 import { runTable } from './result-tables.js';
 import { describeRun } from './run-progress.js';
 import { loadSavedPolicy, savePolicy } from './saved-policy.js';
-import { type CommonOptions, type OpenSession, type Session, withCommonOptions } from './session.js';
+import { type CommonOptions, type OpenSession, withCommonOptions } from './session.js';
 
 interface AdaptCommandOptions
   extends CommonOptions,
@@ -117,9 +115,7 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
     steps: alphaSteps ?? Math.min(preset.alphaSteps, steps),
   });
   const opened =
-    options.oracle === undefined
-      ? undefined
-      : await openChooser(command, options.oracle, world.catalog, options, session);
+    options.oracle === undefined ? undefined : await openKept(command, options.oracle, options, world.catalog, session);
   if (opened !== undefined) session.say(`At every step ${opened.oracle.id} chooses: ${formatCount(steps)} questions.`);
   session.say(
     `Plan: ${given ? `${scheme} of the policy in ${from}` : `${scheme === 'mixture' ? 'a mixture with an untrained policy' : 'from scratch'}`}, by ${algorithm}, ${formatCount(steps)} steps.`,
@@ -175,27 +171,4 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
     given?.agent.dispose();
     await opened?.close();
   }
-}
-
-/** Who chooses online. What a model answers is kept: it outlives the run's state, for the next run and for `pretrain --answers`. */
-async function openChooser(
-  command: Command,
-  spec: string,
-  catalog: Catalog,
-  options: AdaptCommandOptions,
-  session: Session,
-): Promise<OpenedOracle> {
-  const { budget, prices } = budgetOf(command, options);
-  const { signal, warn } = session;
-  const out = options.out as string;
-  const opened = await openOracle(spec, {
-    ...askingOptionsOf(options),
-    ...{ catalog, seed: options.seed, candidateCount: options.candidates, signal },
-    ...{ storage: answersStorage(out), budget, prices },
-    say: (line) => session.say(line),
-  });
-  if (opened.languageModel === undefined && budget === undefined) return opened;
-  return keepAnswers(opened, {
-    ...{ catalog, out, keepQueries: true, budget, prices, onWarning: warn },
-  });
 }

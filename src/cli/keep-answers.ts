@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import type { Catalog } from '../catalog/catalog.js';
 import type { Storage } from '../foundation/storage.js';
 import { fileStorage } from '../node/file-storage.js';
@@ -5,7 +6,15 @@ import type { BudgetCaps, TokenPrices } from '../oracle/budget.js';
 import { BudgetedOracle } from '../oracle/budgeted-oracle.js';
 import { openRecord, recordedSpending } from '../oracle/recorded-spending.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
-import { ANSWERS_KEY, type OpenedOracle } from './oracle-spec.js';
+import {
+  askingOptionsOf,
+  type BudgetOptions,
+  budgetOf,
+  type DebiasOptions,
+  type ModelOptions,
+} from './oracle-options.js';
+import { ANSWERS_KEY, type OpenedOracle, openOracle } from './oracle-spec.js';
+import type { CommonOptions, Session } from './session.js';
 
 /** Where an oracle's answers are kept, and what they may cost. */
 export interface KeepAnswersOptions {
@@ -61,4 +70,36 @@ export async function keepAnswers(
     await opened.close();
     throw error;
   }
+}
+
+/** Options of a command that asks an oracle while a policy learns. */
+export interface AskingOptions extends CommonOptions, ModelOptions, DebiasOptions, BudgetOptions {
+  /** Candidates of its questions. */
+  readonly candidates?: number;
+}
+
+/**
+ * Opens the oracle that a policy learns from. What a model answers is kept under `--out`, for the next run and for `--answers`: it was
+ * paid for, and outlives the run's state.
+ *
+ * @param command - told of caps that do not fit together; it ends with wrong usage.
+ * @throws as `openOracle` and {@link keepAnswers}.
+ */
+export async function openKept(
+  command: Command,
+  spec: string,
+  options: AskingOptions,
+  catalog: Catalog,
+  session: Session,
+): Promise<OpenedOracle> {
+  const { budget, prices } = budgetOf(command, options);
+  const out = options.out as string;
+  const opened = await openOracle(spec, {
+    ...askingOptionsOf(options),
+    ...{ catalog, seed: options.seed, candidateCount: options.candidates, signal: session.signal },
+    ...{ storage: answersStorage(out), budget, prices },
+    say: (line) => session.say(line),
+  });
+  if (opened.languageModel === undefined && budget === undefined) return opened;
+  return keepAnswers(opened, { catalog, out, keepQueries: true, budget, prices, onWarning: session.warn });
 }

@@ -303,6 +303,11 @@ async function readBy(
       argument: 'debias',
     });
   }
+  if (options.readout !== 'likelihood' && options.perToken === true) {
+    throw new InvalidArgumentError('--per-token is for --readout likelihood: labels have no texts to weigh', {
+      argument: 'perToken',
+    });
+  }
   const read = openReadout(languageModel, mode, options);
   // Below the debiasing, which asks several times for one answer.
   const limited =

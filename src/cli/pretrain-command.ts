@@ -10,10 +10,9 @@ import type { PreferenceOracle } from '../oracle/preference-oracle.js';
 import { type RecordedAnswer, readAnswers } from '../oracle/recorded-answers.js';
 import { pretrain } from '../train/pretrain.js';
 import { type BackendOption, backendOption } from './backend-option.js';
-import { answersStorage, keepAnswers } from './keep-answers.js';
+import { openKept } from './keep-answers.js';
 import { loadWorld, type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import {
-  askingOptionsOf,
   type BudgetOptions,
   budgetOf,
   type DebiasOptions,
@@ -23,7 +22,7 @@ import {
   withDebiasOptions,
   withModelOptions,
 } from './oracle-options.js';
-import { openOracle, oracleSpecOption, parseOracleSpec, recordIn } from './oracle-spec.js';
+import { oracleSpecOption, parseOracleSpec, recordIn } from './oracle-spec.js';
 import { integer, names } from './parse-options.js';
 import { runTable } from './result-tables.js';
 import { describeRun, describeTraining } from './run-progress.js';
@@ -120,7 +119,7 @@ async function openTeacher(
   options: PretrainCommandOptions,
   session: Session,
 ): Promise<Teacher> {
-  const { oracle: spec = 'simulated', seed } = options;
+  const { oracle: spec = 'simulated' } = options;
   const parsed = parseOracleSpec(spec);
   const path = options.answers ?? (parsed.kind === 'recorded' ? parsed.file : undefined);
   if (path !== undefined) {
@@ -138,21 +137,8 @@ async function openTeacher(
       close: async () => {},
     };
   }
-  const { budget, prices } = budgetOf(command, options);
-  const out = options.out as string;
-  const opened = await openOracle(spec, {
-    ...askingOptionsOf(options),
-    ...{ catalog, seed, storage: answersStorage(out), budget, prices, signal: session.signal },
-    say: (line) => session.say(line),
-  });
+  const { oracle, close } = await openKept(command, spec, options, catalog, session);
   const method = parsed.kind === 'shuffled' ? 'ialpShuffledOracle' : 'ialp';
-  // What a model answered was paid for: it outlives the run's state, for the next run and for --answers.
-  const { oracle, close } =
-    opened.languageModel === undefined && budget === undefined
-      ? opened
-      : await keepAnswers(opened, {
-          ...{ catalog, out, keepQueries: true, budget, prices, onWarning: session.warn },
-        });
   return { oracle, described: oracle.id, method, close };
 }
 

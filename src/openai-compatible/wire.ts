@@ -1,5 +1,6 @@
 import { OracleError } from '../foundation/errors.js';
 import type { LabelScores } from '../oracle/language-model.js';
+import { LABEL_WORDS } from '../oracle/parser.js';
 import type { Usage } from '../oracle/preference-oracle.js';
 import { logSumExp } from '../oracle/score-decision.js';
 
@@ -125,15 +126,12 @@ export function readLabels(listed: readonly ListedToken[], labels: readonly Labe
   return { logProbs: found.map((logProb) => logProb ?? least), bounded: found.map((logProb) => logProb === undefined) };
 }
 
-/** Capital labels that are words as well. */
-const WORDS = ['A', 'I'];
-
 /** Whether the likeliest listed token is no label, or a word that is spelled like one: "I think b", "A good one is c". */
 export function beginsOtherwise(listed: readonly ListedToken[], labels: readonly LabelForms[]): boolean {
   const [first, ...rest] = listed;
   if (first === undefined) return false;
   const likeliest = rest.reduce((best, token) => (token.logProb > best.logProb ? token : best), first);
-  return !labels.some((label) => isForm(likeliest, label)) || WORDS.includes(likeliest.text?.trim() ?? '');
+  return !labels.some((label) => isForm(likeliest, label)) || LABEL_WORDS.includes(likeliest.text?.trim() ?? '');
 }
 
 /** By id where both sides have one: a decoded text may have lost its space. */

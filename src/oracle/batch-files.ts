@@ -9,7 +9,7 @@ import type { Storage } from '../foundation/storage.js';
 import { MAX_RAW_LENGTH } from './answer-log.js';
 import { checkQueries } from './check-query.js';
 import { catalogSchema, storageSchema } from './option-schemas.js';
-import { parseAnswer } from './parser.js';
+import { LABEL_WORDS, parseAnswer } from './parser.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, Usage } from './preference-oracle.js';
 import { renderTable1, type Table1Prompt, type Table1Style, TEMPLATE_VERSION, table1StyleShape } from './prompt.js';
 import { RecordingOracle } from './recording-oracle.js';
@@ -310,9 +310,6 @@ function readBody(
   return { kind: 'invalid', raw: text.slice(0, MAX_RAW_LENGTH), meta };
 }
 
-/** Capital labels that are words as well: "I think b". */
-const WORDS = ['A', 'I'];
-
 /** Log-probability of each label over its spellings (`a`, ` a`, `A`, ` A`; for None's also `None`). One that is not listed has at most that of the last one listed. */
 function scoresOf(
   tokens: readonly { readonly token: string; readonly logprob: number }[],
@@ -335,7 +332,7 @@ function scoresOf(
     labelMass: Math.min(1, Math.exp(logSumExp(found.flat()))),
     beginsWithLabel:
       found.flat().includes(highest) &&
-      !tokens.some(({ token, logprob }) => logprob === highest && WORDS.includes(token.trim())),
+      !tokens.some(({ token, logprob }) => logprob === highest && LABEL_WORDS.includes(token.trim())),
   };
 }
 

@@ -1,5 +1,8 @@
 import { InvalidArgumentError } from '../foundation/errors.js';
 
+/** Capital labels that begin sentences as well, "I think b": as first token of a text they decide nothing. */
+export const LABEL_WORDS: readonly string[] = ['A', 'I'];
+
 /** Why an answer names nothing. */
 export type InvalidReason =
   /** Nothing but white space or thinking. */

@@ -253,6 +253,8 @@ describe('ialp adapt --scheme llmOnline', () => {
       expect(recorded(out)).toHaveLength(new Set(recorded(out)).size);
       expect(paidFor(out)).toBe(recorded(out).length);
     }
+    const other = await ialp([...adapt, '--seed', '5']);
+    expect({ code: other.code, told: /give another --out/.test(other.stderr) }).toEqual({ code: 1, told: true });
     const asked = recorded(out).length;
     expect(asked).toBeGreaterThan(20);
     // Histories are in it.

@@ -123,6 +123,9 @@ describe('openOracle', () => {
         expect(oracle.id).toContain('|attribute<=9|');
         await close();
       }
+      await expect(openOracle(spec, { catalog, perToken: true })).rejects.toThrow(
+        /--per-token is for --readout likelihood/,
+      );
       const wrong = openOracle(spec, { catalog, readout: 'likelihood', debias: 'cyclic' });
       await expect(wrong).rejects.toThrow(/--debias cyclic is for --readout label/);
     } finally {
