@@ -89,7 +89,8 @@ describe('CachedOracle', () => {
     let calls = 0;
     const inner = new ScriptedOracle(async () => {
       calls++;
-      await sleepMs(3);
+      // In flight until the other question waits for it, however busy the machine is; one that never waits runs out of time.
+      while (oracle.counts.shared === 0) await sleepMs(1);
       return 2;
     });
     const oracle = await open({ oracle: inner, catalog: twins });
