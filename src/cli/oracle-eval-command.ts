@@ -89,7 +89,8 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
   const out = options.out as string;
   const storage = answersStorage(out);
   const lists = new Map(kinds.map((negatives) => [negatives, listsOf(logs, negatives, options, session)]));
-  const { noise, concurrency, timeout, modelThreads, maxAttributeLength, perToken, debias } = options;
+  const { noise, concurrency, timeout, modelThreads, maxAttributeLength, perToken, baselineHistories, debias } =
+    options;
   // Where a method decides on None itself, the threshold is its own.
   const decides = debias !== 'none' && debias !== 'shuffle';
   const noneThreshold = decides ? undefined : options.noneThreshold;
@@ -97,7 +98,7 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
     ...{ catalog, readout, seed, noise, noneThreshold, concurrency, storage, signal: session.signal },
     shuffle: false,
     timeoutMs: timeout === undefined ? undefined : 1000 * timeout,
-    ...{ modelThreads, maxAttributeLength, perToken },
+    ...{ modelThreads, maxAttributeLength, perToken, baselineHistories },
     say: (line: string) => session.say(line),
   });
   const { oracle, languageModel } = opened;

@@ -23,6 +23,8 @@ export interface ModelOptions {
   readonly maxAttributeLength?: number;
   /** Whether likelihoods are taken by token. */
   readonly perToken?: boolean;
+  /** Random histories that candidates are weighed against. */
+  readonly baselineHistories?: number;
 }
 
 /** Adds the options that every command has that asks an oracle. */
@@ -39,7 +41,12 @@ export function withModelOptions(command: Command): Command {
     .option('--timeout <seconds>', 'for one call of a model (default: 60; 300 for likelihood)', real(0.001, 3600))
     .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512))
     .addOption(maxAttributeLengthOption())
-    .option('--per-token', 'weigh texts by token, so that long ones have no larger scores; of --readout likelihood');
+    .option('--per-token', 'weigh texts by token, so that long ones have no larger scores; of --readout likelihood')
+    .option(
+      '--baseline-histories <n>',
+      'weigh texts against so many histories of random items, not against none; of --readout likelihood (default: 0)',
+      integer(0, 100),
+    );
 }
 
 /** `--max-attribute-length`, of those who show items to a model. */
@@ -96,10 +103,11 @@ export function askingOptionsOf({
   modelThreads,
   maxAttributeLength,
   perToken,
+  baselineHistories,
 }: ModelOptions & DebiasOptions): Omit<OpenOracleOptions, 'catalog'> {
   const timeoutMs = timeout === undefined ? undefined : 1000 * timeout;
-  const asked = { readout, debias, permutations, perMinute, noneThreshold, maxAttributeLength, perToken };
-  return { ...asked, noise, concurrency, timeoutMs, modelThreads };
+  const asked = { readout, debias, permutations, perMinute, noneThreshold, maxAttributeLength };
+  return { ...asked, perToken, baselineHistories, noise, concurrency, timeoutMs, modelThreads };
 }
 
 /** Options that cap what a job may cost. */

@@ -155,6 +155,8 @@ export interface OpenOracleOptions {
   readonly maxAttributeLength?: number | undefined;
   /** Whether the likelihood read-out takes the mean over tokens. @default false */
   readonly perToken?: boolean | undefined;
+  /** Histories of random items that the likelihood read-out weighs candidates against. @default 0: against no history */
+  readonly baselineHistories?: number | undefined;
   /** Threads of a model in this process. @default the idle cores */
   readonly modelThreads?: number | undefined;
   /** Where the items' own likelihoods, and the calls behind debiased answers, are kept from run to run; borrowed. @default in memory only */
@@ -230,10 +232,7 @@ export interface OpenedModel {
  *
  * @throws as {@link openOracle}; also for a spec without a model.
  */
-export async function openLanguageModel(
-  spec: string,
-  options: Pick<OpenOracleOptions, 'concurrency' | 'timeoutMs' | 'modelThreads' | 'say' | 'signal'>,
-): Promise<OpenedModel> {
+export async function openLanguageModel(spec: string, options: OpenModelOptions): Promise<OpenedModel> {
   const parsed = parseOracleSpec(spec);
   if (parsed.kind === 'llama-cpp' || parsed.kind === 'openai-compatible' || parsed.kind === 'ai-sdk')
     return openModel(parsed, options);
@@ -245,17 +244,16 @@ export async function openLanguageModel(
   });
 }
 
+type OpenModelOptions = Pick<
+  OpenOracleOptions,
+  'concurrency' | 'timeoutMs' | 'modelThreads' | 'baselineHistories' | 'say' | 'signal'
+>;
+
 type ModelSpec = Extract<OracleSpec, { readonly kind: 'llama-cpp' | 'openai-compatible' | 'ai-sdk' }>;
 
 async function openModel(
   spec: ModelSpec,
-  {
-    concurrency,
-    timeoutMs,
-    modelThreads,
-    say,
-    signal,
-  }: Pick<OpenOracleOptions, 'concurrency' | 'timeoutMs' | 'modelThreads' | 'say' | 'signal'>,
+  { concurrency, timeoutMs, modelThreads, baselineHistories, say, signal }: OpenModelOptions,
 ): Promise<OpenedModel> {
   switch (spec.kind) {
     case 'llama-cpp': {
@@ -266,6 +264,8 @@ async function openModel(
         ...(spec.lora === undefined ? {} : { lora: spec.lora }),
         ...(concurrency === undefined ? {} : { sequences: concurrency }),
         ...(modelThreads === undefined ? {} : { threads: modelThreads }),
+        // So that the beginnings that the baselines share are evaluated once, not once a question.
+        ...(baselineHistories === undefined ? {} : { spareSequences: Math.min(64, baselineHistories) }),
       });
       return { languageModel, mode: 'completion' };
     }
@@ -303,10 +303,10 @@ async function readBy(
       argument: 'debias',
     });
   }
-  if (options.readout !== 'likelihood' && options.perToken === true) {
-    throw new InvalidArgumentError('--per-token is for --readout likelihood: labels have no texts to weigh', {
-      argument: 'perToken',
-    });
+  const ofLikelihood = { perToken: '--per-token', baselineHistories: '--baseline-histories' } as const;
+  for (const [argument, flag] of Object.entries(ofLikelihood) as [keyof typeof ofLikelihood, string][]) {
+    if (options.readout === 'likelihood' || !options[argument]) continue;
+    throw new InvalidArgumentError(`${flag} is for --readout likelihood: labels have no texts to weigh`, { argument });
   }
   const read = openReadout(languageModel, mode, options);
   // Below the debiasing, which asks several times for one answer.
@@ -391,6 +391,7 @@ function openReadout(
       ...{ catalog, languageModel, ...asked },
       ...(noneThreshold === undefined ? {} : { noneBelow: noneThreshold }),
       ...(options.perToken === undefined ? {} : { perToken: options.perToken }),
+      ...(options.baselineHistories === undefined ? {} : { baselineHistories: options.baselineHistories }),
       ...(storage === undefined ? {} : { storage }),
     });
   }

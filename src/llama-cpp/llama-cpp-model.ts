@@ -40,6 +40,11 @@ export interface LlamaCppModelOptions {
    * for 4 to 16. @default 1
    */
   readonly sequences?: number;
+  /**
+   * Further memories, 0 to 64, that only hold what was evaluated before: as many as there are beginnings of prompts that come again and
+   * again beside the present one, such as the `baselineHistories` of a `LikelihoodOracle`. @default 0
+   */
+  readonly spareSequences?: number;
   /** Tokens that one prompt may have, 64 to 1,048,576; memory grows with it. @default 4,096, or what the model was trained for where that is less */
   readonly contextSize?: number;
   /**
@@ -69,6 +74,7 @@ const optionsSchema = z.strictObject({
   sha256: sha256Schema.optional(),
   lora: z.union([z.string().min(1), loraSchema]).optional(),
   sequences: z.int().min(1).max(64).default(1),
+  spareSequences: z.int().min(0).max(64).default(0),
   contextSize: z.int().min(64).max(1_048_576).optional(),
   threads: z.int().min(1).max(512).optional(),
   gpu: z.union([z.literal(false), z.literal('auto')]).optional(),
@@ -110,10 +116,10 @@ export class LlamaCppModel implements LanguageModel {
     engine: Engine,
     reader: LogitReader,
     sequences: readonly LlamaContextSequence[],
-    maxTokens: number,
+    { sequences: concurrency, maxTokens }: { readonly sequences: number; readonly maxTokens: number },
   ) {
     this.id = engine.id;
-    this.concurrency = sequences.length;
+    this.concurrency = concurrency;
     this.#engine = engine;
     this.#reader = reader;
     this.#pool = new SequencePool(sequences);
@@ -129,7 +135,8 @@ export class LlamaCppModel implements LanguageModel {
    */
   static async load(options: LlamaCppModelOptions): Promise<LlamaCppModel> {
     const checked = checkOptions(optionsSchema, options, 'LlamaCppModel.load');
-    const { file, sha256, lora, contextSize, threads, maxTokens, sequences: count } = checked;
+    const { file, sha256, lora, contextSize, threads } = checked;
+    const count = checked.sequences + checked.spareSequences;
     const isAppleSilicon = process.platform === 'darwin' && process.arch === 'arm64';
     const adapter = typeof lora === 'string' ? { file: lora, scale: 1 } : lora;
     const engine = await openEngine({
@@ -145,7 +152,7 @@ export class LlamaCppModel implements LanguageModel {
       const sequences = Array.from({ length: count }, () => engine.context.getSequence());
       const trial = engine.model.tokenize(TRIAL_TEXT, false).slice(0, 6);
       const reader = await LogitReader.choose(sequences[0] as LlamaContextSequence, trial);
-      return new LlamaCppModel(engine, reader, sequences, maxTokens);
+      return new LlamaCppModel(engine, reader, sequences, checked);
     } catch (error) {
       await engine.dispose();
       throw error;

@@ -19,8 +19,9 @@ interface Waiting {
 }
 
 /**
- * Gives out sequences in the order of asking. Who asks gets, among the free ones, that which shares the longest beginning with
- * its tokens; where none shares more than another, that which was idle for longest, so that the others keep what they hold.
+ * Gives out sequences in the order of asking. Who asks gets, among the free ones, that which shares the longest beginning with its
+ * tokens, if at least half of the prefix that it holds is shared, so that more is reused than lost; else that which was idle for
+ * longest, so that the others keep what they hold.
  */
 export class SequencePool {
   readonly #free: Set<SequenceSlot>;
@@ -77,14 +78,17 @@ export class SequencePool {
   }
 
   #pick(tokens: readonly Token[]): SequenceSlot {
-    let best: { slot: SequenceSlot; shared: number } | undefined;
+    let longestIdle: SequenceSlot | undefined;
+    let alike: { readonly slot: SequenceSlot; readonly shared: number } | undefined;
     for (const slot of this.#free) {
+      if (longestIdle === undefined || slot.usedAt < longestIdle.usedAt) longestIdle = slot;
       const shared = commonLength(slot.tokens, tokens);
+      if (shared === 0 || shared < slot.prefix.length / 2) continue;
       const isBetter =
-        best === undefined || shared > best.shared || (shared === best.shared && slot.usedAt < best.slot.usedAt);
-      if (isBetter) best = { slot, shared };
+        alike === undefined || shared > alike.shared || (shared === alike.shared && slot.usedAt < alike.slot.usedAt);
+      if (isBetter) alike = { slot, shared };
     }
-    const { slot } = best as { slot: SequenceSlot };
+    const slot = alike?.slot ?? (longestIdle as SequenceSlot);
     this.#free.delete(slot);
     slot.usedAt = ++this.#turn;
     return slot;

@@ -3,9 +3,11 @@ import type { Catalog, ItemIndex } from '../catalog/catalog.js';
 import { OracleError } from '../foundation/errors.js';
 import { canonicalJson } from '../foundation/json.js';
 import { checkOptions, describeValue } from '../foundation/options.js';
+import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
 import { checkPreferOptions, checkQueries } from './check-query.js';
+import { ItemLikelihoods } from './item-likelihoods.js';
 import { itemText, sanitiseText } from './item-text.js';
 import type { ContinuationScores, LanguageModel } from './language-model.js';
 import { LikelihoodLog, type TextLikelihood } from './likelihood-log.js';
@@ -20,6 +22,7 @@ import { catalogSchema, checkAttributes, itemTextShape, languageModelSchema, sto
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
 import { MAX_CONTEXT_LENGTH } from './prompt.js';
 import { type QueryBatch, QueryQueue } from './query-queue.js';
+import { logSumExp } from './score-decision.js';
 import { addUsage, tokensOf } from './usage.js';
 
 /** Options of {@link LikelihoodOracle}. */
@@ -37,6 +40,13 @@ export interface LikelihoodOracleOptions extends ModelCallSettings {
    * @default false
    */
   readonly perToken?: boolean;
+  /**
+   * What a candidate is likely by itself is taken after this many histories of five items drawn from the catalogue, and averaged, in
+   * place of no history: so a score says what this user's history adds to anybody's. Each costs as much an item as none does; small
+   * models know more with 2 (docs/results). Users without a history are weighed against no history.
+   * @default 0: after no history
+   */
+  readonly baselineHistories?: number;
   /** The words around the items. @default made of the catalogue's `behavior` and `itemNoun`; "A customer bought these products…" for purchases */
   readonly template?: LikelihoodTemplate;
   /** Which attributes make an item's text, in order: a few short ones cost less, title and brand, say. @default the catalogue's */
@@ -51,13 +61,16 @@ export interface LikelihoodOracleOptions extends ModelCallSettings {
   readonly key?: string;
 }
 
+/** Items of a history that stands for anybody's. */
+const BASELINE_LENGTH = 5;
+
 /** How often a {@link LikelihoodOracle} did what, since its construction. */
 export interface LikelihoodOracleCounts {
   /** Calls of the model, retries included. */
   readonly calls: number;
   /** Calls repeated after a failure. */
   readonly retries: number;
-  /** Items whose own likelihood the model was asked for. */
+  /** Likelihoods of items by themselves that the model was asked for: one an item and baseline. */
   readonly items: number;
   /** Queries answered by an item. */
   readonly choices: number;
@@ -84,6 +97,7 @@ const schema = z
       )
       .default(Number.NEGATIVE_INFINITY),
     perToken: z.boolean().default(false),
+    baselineHistories: z.int().min(0).max(100).default(0),
     template: likelihoodTemplateSchema.optional(),
     ...itemTextShape,
     maxHistory: z.int().min(1).max(10_000).default(50),
@@ -94,8 +108,8 @@ const schema = z
 
 /**
  * A language model as oracle that weighs texts instead of naming a letter (oracles.md 10; a departure from the paper): the score of
- * a candidate is log p(its text | the history) - log p(its text | nothing), summed over its tokens. Models far too small to choose
- * by letter know something this way. Base models will do; any number of candidates, from 2.
+ * a candidate is log p(its text | the history) - log p(its text | nothing, or anybody's history), summed over its tokens. Models far
+ * too small to choose by letter know something this way. Base models will do; any number of candidates, from 2.
  *
  * The second term depends on the item alone: it is asked once an item and kept, in `storage` where one is given, by the SHA-256 of
  * model, wording and text. The history is one prefix for all candidates. Where neither a history nor a context is known both terms
@@ -111,11 +125,12 @@ export class LikelihoodOracle implements PreferenceOracle {
   readonly #queue: QueryQueue;
   readonly #model: ModelCalls;
   readonly #log: LikelihoodLog | undefined;
-  readonly #own = new Map<ItemIndex, TextLikelihood>();
-  readonly #inFlight = new Map<ItemIndex, Promise<unknown>>();
+  /** What items are likely by themselves: after no history, and after those that stand for anybody's. */
+  readonly #alone: ItemLikelihoods;
+  readonly #baseline: readonly ItemLikelihoods[];
   /** Tokens of an item's text, where they were estimated. */
   readonly #tokens = new Map<ItemIndex, number>();
-  readonly #counts = { items: 0, choices: 0, nones: 0, failures: 0 };
+  readonly #counts = { choices: 0, nones: 0, failures: 0 };
 
   /**
    * @param options - `catalog` and `languageModel` are needed; neither is closed by the oracle.
@@ -124,7 +139,7 @@ export class LikelihoodOracle implements PreferenceOracle {
   constructor(options: LikelihoodOracleOptions) {
     this.#options = checkOptions(schema, options, 'LikelihoodOracle');
     const { catalog, languageModel, noneBelow, perToken, template, attributes, storage, key } = this.#options;
-    const { maxAttributeLength, maxHistory, concurrency } = this.#options;
+    const { maxAttributeLength, maxHistory, concurrency, baselineHistories } = this.#options;
     this.#template = template ?? likelihoodTemplate(catalog);
     const { version, ...words } = this.#template;
     this.id = [
@@ -134,6 +149,7 @@ export class LikelihoodOracle implements PreferenceOracle {
       `attribute<=${maxAttributeLength}`,
       `history<=${maxHistory}`,
       perToken ? 'mean' : 'sum',
+      ...(baselineHistories === 0 ? [] : [`baseline ${baselineHistories}`]),
       ...(noneBelow === Number.NEGATIVE_INFINITY ? [] : [`none<${noneBelow}`]),
     ].join('|');
     this.itemCount = catalog.size;
@@ -142,11 +158,18 @@ export class LikelihoodOracle implements PreferenceOracle {
     });
     this.#model = new ModelCalls(this.#options);
     this.#log = storage && new LikelihoodLog(storage, key);
+    this.#alone = this.#itemsAfter([]);
+    const rng = new Rng(0).fork('baseline-histories');
+    const length = Math.min(BASELINE_LENGTH, maxHistory, catalog.size);
+    this.#baseline = Array.from({ length: baselineHistories }, (_, n) =>
+      this.#itemsAfter(Array.from(rng.fork(n).sample(catalog.size, length))),
+    );
   }
 
   /** How often what was done so far; a copy. */
   get counts(): LikelihoodOracleCounts {
-    return { calls: this.#model.calls, retries: this.#model.retries, ...this.#counts };
+    const items = [this.#alone, ...this.#baseline].reduce((sum, { asked }) => sum + asked, 0);
+    return { calls: this.#model.calls, retries: this.#model.retries, items, ...this.#counts };
   }
 
   /**
@@ -174,8 +197,7 @@ export class LikelihoodOracle implements PreferenceOracle {
   async estimate(queries: readonly PreferenceQuery[]): Promise<readonly Usage[]> {
     this.#check(queries, 'estimate');
     const { languageModel } = this.#options;
-    const alone = await tokensOf(languageModel, this.#prefix(undefined));
-    const priced = new Set<ItemIndex>();
+    const priced = new Map<ItemLikelihoods, Set<ItemIndex>>();
     const usages: Usage[] = [];
     for (const query of queries) {
       const prefix = this.#prefix(query);
@@ -184,18 +206,22 @@ export class LikelihoodOracle implements PreferenceOracle {
         continue;
       }
       const shown: number[] = [];
-      const unknown: number[] = [];
-      for (const item of query.candidates) {
-        // A server counts by a request of its own: once an item.
-        const tokens = this.#tokens.get(item) ?? (await tokensOf(languageModel, this.#text(item)));
-        this.#tokens.set(item, tokens);
-        shown.push(tokens);
-        if (priced.has(item) || this.#own.has(item)) continue;
-        priced.add(item);
-        if ((await this.#log?.find(await this.#keyOf(this.#text(item)))) === undefined) unknown.push(tokens);
+      for (const item of query.candidates) shown.push(await this.#tokensOf(item));
+      let usage = this.#callUsage(await tokensOf(languageModel, prefix), shown);
+      for (const own of this.#ownOf(query)) {
+        const paid = priced.get(own) ?? new Set();
+        priced.set(own, paid);
+        const unknown: number[] = [];
+        for (const [i, item] of query.candidates.entries()) {
+          if (paid.has(item) || (await own.isKnown(item))) continue;
+          paid.add(item);
+          unknown.push(shown[i] as number);
+        }
+        if (unknown.length === 0) continue;
+        const before = await tokensOf(languageModel, own.prefix);
+        usage = addUsage(usage, this.#callUsage(before, unknown)) as Usage;
       }
-      const given = this.#callUsage(await tokensOf(languageModel, prefix), shown);
-      usages.push(unknown.length === 0 ? given : (addUsage(given, this.#callUsage(alone, unknown)) as Usage));
+      usages.push(usage);
     }
     return usages;
   }
@@ -232,13 +258,16 @@ export class LikelihoodOracle implements PreferenceOracle {
     if (prefix === undefined) return { kind: 'none', meta: { usage: { calls: 0, inputTokens: 0, outputTokens: 0 } } };
     const { candidates } = query;
     const texts = candidates.map((item) => this.#text(item));
-    let usage = await this.#learnOwn(candidates, batch);
+    const own = this.#ownOf(query);
+    let usage: Usage | undefined;
+    // One after the other: `concurrency` is of calls, and this is one query.
+    for (const items of own) usage = addUsage(usage, await items.learn(candidates, batch));
     const given = await this.#likelihoods(prefix, texts, batch);
     usage = addUsage(usage, given.usage);
     const scores = candidates.map((item, i) => {
-      const own = this.#own.get(item) as TextLikelihood;
       const { logLikelihood, tokens } = given.texts[i] as TextLikelihood;
-      const gain = logLikelihood - own.logLikelihood;
+      const alone = own.map((items) => items.of(item).logLikelihood);
+      const gain = logLikelihood - (logSumExp(alone) - Math.log(alone.length));
       return perToken ? gain / Math.max(1, tokens) : gain;
     });
     const meta = {
@@ -251,46 +280,21 @@ export class LikelihoodOracle implements PreferenceOracle {
     return { kind: 'choice', choice: candidates[scores.indexOf(best)] as ItemIndex, meta };
   }
 
-  /** Sees to it that the items' own likelihoods are known: by memory, by the log, by another query that is asking, or by asking. */
-  async #learnOwn(items: readonly ItemIndex[], batch: QueryBatch): Promise<Usage | undefined> {
-    let usage: Usage | undefined;
-    for (;;) {
-      const missing = items.filter((item) => !this.#own.has(item));
-      if (missing.length === 0) return usage;
-      const mine = missing.filter((item) => !this.#inFlight.has(item));
-      if (mine.length === 0) {
-        // Whether they succeed or not is looked at in the next round, which then asks itself.
-        const others = Promise.allSettled(missing.map((item) => this.#inFlight.get(item)));
-        await Promise.race([others, batch.stopped]);
-        continue;
-      }
-      const asking = this.#askOwn(mine, batch);
-      for (const item of mine) this.#inFlight.set(item, asking);
-      try {
-        usage = addUsage(usage, await asking);
-      } finally {
-        for (const item of mine) this.#inFlight.delete(item);
-      }
-    }
+  /** What a query's candidates are weighed against: somebody without a history is not compared with people who have one. */
+  #ownOf({ history }: PreferenceQuery): readonly ItemLikelihoods[] {
+    return history.length === 0 || this.#baseline.length === 0 ? [this.#alone] : this.#baseline;
   }
 
-  async #askOwn(items: readonly ItemIndex[], batch: QueryBatch): Promise<Usage | undefined> {
-    const open: { readonly item: ItemIndex; readonly text: string; readonly key: string }[] = [];
-    for (const item of items) {
-      const text = this.#text(item);
-      const key = this.#log === undefined ? '' : await this.#keyOf(text);
-      const known = await this.#log?.find(key);
-      if (known === undefined) open.push({ item, text, key });
-      else this.#own.set(item, known);
-    }
-    if (open.length === 0) return undefined;
-    batch.throwIfStopped();
-    const texts = open.map(({ text }) => text);
-    const { texts: likelihoods, usage } = await this.#likelihoods(this.#prefix(undefined), texts, batch);
-    this.#counts.items += open.length;
-    await this.#log?.keep(open.map(({ key }, i) => ({ key, ...(likelihoods[i] as TextLikelihood) })));
-    for (const [i, { item }] of open.entries()) this.#own.set(item, likelihoods[i] as TextLikelihood);
-    return usage;
+  #itemsAfter(history: readonly ItemIndex[]): ItemLikelihoods {
+    const { id } = this.#options.languageModel;
+    const prefix = likelihoodPrefix(this.#template, this.#historyTexts(history));
+    return new ItemLikelihoods({
+      prefix,
+      log: this.#log,
+      textOf: (item) => this.#text(item),
+      keyOf: (text) => sha256Hex(canonicalJson([id, prefix, text])),
+      ask: (before, texts, batch) => this.#likelihoods(before, texts, batch),
+    });
   }
 
   async #likelihoods(
@@ -311,15 +315,23 @@ export class LikelihoodOracle implements PreferenceOracle {
     };
   }
 
-  /** What stands before a candidate: of a query, undefined when nothing is known of its user; of `undefined`, the empty prefix. */
-  #prefix(query: undefined): string;
-  #prefix(query: PreferenceQuery): string | undefined;
-  #prefix(query: PreferenceQuery | undefined): string | undefined {
-    if (query === undefined) return likelihoodPrefix(this.#template, []);
-    const isTold = query.context !== undefined && this.#template.about !== '';
-    const user = isTold ? sanitiseText(query.context, MAX_CONTEXT_LENGTH) : '';
-    const items = query.history.slice(-this.#options.maxHistory).map((item) => this.#text(item).slice(1));
+  /** What stands before a query's candidates; undefined when nothing is known of its user. */
+  #prefix({ history, context }: PreferenceQuery): string | undefined {
+    const isTold = context !== undefined && this.#template.about !== '';
+    const user = isTold ? sanitiseText(context, MAX_CONTEXT_LENGTH) : '';
+    const items = this.#historyTexts(history);
     return items.length === 0 && user === '' ? undefined : likelihoodPrefix(this.#template, items, user);
+  }
+
+  #historyTexts(history: readonly ItemIndex[]): string[] {
+    return history.slice(-this.#options.maxHistory).map((item) => this.#text(item).slice(1));
+  }
+
+  /** Tokens of an item's text; a server counts by a request of its own: once an item. */
+  async #tokensOf(item: ItemIndex): Promise<number> {
+    const tokens = this.#tokens.get(item) ?? (await tokensOf(this.#options.languageModel, this.#text(item)));
+    this.#tokens.set(item, tokens);
+    return tokens;
   }
 
   /** An item as it follows a dash: with a space before it. */
@@ -335,10 +347,6 @@ export class LikelihoodOracle implements PreferenceOracle {
       outputTokens: 0,
     };
     return { calls: 1, ...usage };
-  }
-
-  #keyOf(text: string): Promise<string> {
-    return sha256Hex(canonicalJson([this.#options.languageModel.id, this.#prefix(undefined), text]));
   }
 }
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MockLanguageModelV3 } from 'ai-v6/test';
 import { MockLanguageModelV4 } from 'ai-v7/test';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type AiSdkLanguageModel, aiSdkModel } from '../../src/ai-sdk/index.js';
 import { Rng } from '../../src/foundation/rng.js';
 import { LlamaCppModel } from '../../src/llama-cpp/index.js';
@@ -24,6 +24,9 @@ import { shop } from '../unit/oracle/fixtures.js';
 const QUESTIONS = Number(process.env.IALP_QUESTIONS ?? 150);
 /** Servers and specifications speak to the same model: one of each kind answers all questions, the others so many. */
 const OF_EACH_DIALECT = 40;
+/** In ms: ten times what a question takes on two cores that have nothing else to do. */
+const LIMIT = 60_000 + 600 * QUESTIONS;
+vi.setConfig({ testTimeout: LIMIT, hookTimeout: LIMIT });
 const catalog = shop();
 const folder = mkdtempSync(join(tmpdir(), 'ialp-four-'));
 let closedForm: TinyLlama;
@@ -68,7 +71,7 @@ beforeAll(async () => {
   closedForm = writeTinyLlama(file, { usual });
   engine = await LlamaCppModel.load({ file, threads: 1 });
   expected = labelsOf(queries, await answersOf(engine, queries));
-}, 180_000);
+});
 
 afterAll(async () => {
   await engine.close();

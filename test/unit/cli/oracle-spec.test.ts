@@ -118,13 +118,17 @@ describe('openOracle', () => {
           readout: 'likelihood',
           maxAttributeLength: 9,
           perToken,
+          ...(perToken ? { baselineHistories: 2 } : {}),
         });
-        expect(oracle.id).toContain(perToken ? '|mean' : '|sum');
+        expect(oracle.id).toContain(perToken ? '|mean|baseline 2' : '|sum');
         expect(oracle.id).toContain('|attribute<=9|');
         await close();
       }
       await expect(openOracle(spec, { catalog, perToken: true })).rejects.toThrow(
         /--per-token is for --readout likelihood/,
+      );
+      await expect(openOracle(spec, { catalog, baselineHistories: 2 })).rejects.toThrow(
+        /--baseline-histories is for --readout likelihood/,
       );
       const wrong = openOracle(spec, { catalog, readout: 'likelihood', debias: 'cyclic' });
       await expect(wrong).rejects.toThrow(/--debias cyclic is for --readout label/);

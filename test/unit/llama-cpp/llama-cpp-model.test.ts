@@ -133,6 +133,29 @@ describe('LlamaCppModel', () => {
     }
   });
 
+  it('holds as many beginnings as it has spare sequences, and works on no more calls for them', async () => {
+    const prefixes = ['one', 'two', 'three'].map((word) => `${PREFIX} ${word.repeat(40)}`);
+    // What the last of three rounds over all prefixes did not evaluate again.
+    const reused = async (spareSequences: number): Promise<number> => {
+      const fresh = await load({ spareSequences });
+      expect(fresh.concurrency).toBe(1);
+      let cached = 0;
+      for (let round = 0; round < 3; round++) {
+        cached = 0;
+        for (const prefix of prefixes) {
+          const { usage } = await fresh.continuationScores(prefix, [' Green lamp']);
+          cached += usage?.cachedInputTokens as number;
+        }
+      }
+      await fresh.close();
+      return cached;
+    };
+    // A prefix's last token is evaluated again, a continuation's last never.
+    const whole = prefixes.reduce((sum, prefix) => sum + model.countTokens(prefix), 0);
+    expect(await reused(2)).toBe(whole);
+    expect(await reused(0)).toBeLessThan(whole / 2);
+  });
+
   it('refuses what is longer than the context, not to be asked again, and goes on', async () => {
     const small = await load({ contextSize: 256 });
     const tooLong = small.labelScores(LONG, ['a']);

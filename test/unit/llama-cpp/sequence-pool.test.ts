@@ -28,6 +28,16 @@ describe('SequencePool', () => {
     expect(await take(pool, 3)).toBe(first);
   });
 
+  it('leaves a long prefix alone where little of it is shared', async () => {
+    const pool = new SequencePool(sequences(2));
+    const first = await take(pool, 1, 2);
+    hold(first, 1, 2, 3, 4, 5, 6);
+    first.prefix = [1, 2, 3, 4, 5, 6] as Token[];
+    pool.release(first);
+    expect(await take(pool, 1, 2, 9)).not.toBe(first);
+    expect(await take(pool, 1, 2, 3)).toBe(first);
+  });
+
   it('serves those who wait in the order in which they came', async () => {
     const pool = new SequencePool(sequences(1));
     const slot = await take(pool, 1);

@@ -283,6 +283,96 @@ describe('LikelihoodOracle', () => {
     expect(oracle.counts.calls).toBe(1);
   });
 
+  describe('with histories that stand for anybody', () => {
+    const INTRO = 'A customer bought these products, in order:';
+    const baselines = (languageModel: { readonly prompts: readonly string[] }, history: string): string[] => [
+      ...new Set(languageModel.prompts.filter((prompt) => prompt.startsWith(INTRO) && !prompt.includes(history))),
+    ];
+    /** 5 nats for a word of the history, as above, and 7 for saws after any history: the way of the prompt, not of the user. */
+    const prone = () =>
+      scriptedModel({
+        continuation: (prefix, text) =>
+          -3 * tokensIn(text) +
+          (prefix.includes(`- ${text.trim().split(' ')[0]} number1;`) ? 5 : 0) +
+          (prefix.startsWith(INTRO) && text.includes('saw') ? 7 : 0),
+      });
+    // Item 1 and 7n + 1 share their first word; saws are 2 + 7n.
+    const saws = catalogOf(
+      Array.from({ length: 70 }, (_, n) => ({
+        id: `${n}`,
+        title: n % 7 === 2 ? `saw ${n}` : `tool${n % 7} number${n};`,
+      })),
+      ['title'],
+      'product',
+      'shop',
+      'purchase',
+    );
+    const query = { history: [1], candidates: [2, 8, 10] };
+
+    it('takes out what any history does to a text, and keeps what this one does', async () => {
+      const ask = async (baselineHistories: number) => {
+        const oracle = new LikelihoodOracle({ catalog: saws, languageModel: prone(), baselineHistories });
+        return (await oracle.prefer([query]))[0];
+      };
+      expect(await ask(0)).toMatchObject({ kind: 'choice', choice: 2, meta: { scores: [7, 5, 0, -Infinity] } });
+      expect(await ask(3)).toMatchObject({ kind: 'choice', choice: 8, meta: { scores: [0, 5, 0, -Infinity] } });
+    });
+
+    it('subtracts the log of their mean likelihood, asking for an item once a history of five', async () => {
+      const asked = new Map<string, string[]>();
+      const given: Record<string, number> = {};
+      const languageModel: LanguageModel = {
+        id: 'spy',
+        continuationScores: async (prefix, texts) => {
+          asked.set(prefix, [...(asked.get(prefix) ?? []), ...texts]);
+          given[prefix] ??= -10 - Object.keys(given).length;
+          return { logLikelihoods: texts.map(() => given[prefix] as number), tokens: texts.map(() => 2) };
+        },
+      };
+      const oracle = make({ languageModel, baselineHistories: 2 });
+      const [first, second] = await oracle.prefer([
+        { history: [0, 7], candidates: [1, 2, 3] },
+        { history: [0, 7], candidates: [3, 2, 4] },
+      ]);
+      const prefixes = [...asked.keys()];
+      expect(prefixes).toHaveLength(3);
+      expect(prefixes.every((prefix) => prefix.startsWith(INTRO))).toBe(true);
+      const [a, b] = prefixes.filter((prefix) => prefix.match(/^- /gmu)?.length === 5);
+      expect(asked.get(a as string)).toHaveLength(4);
+      expect(asked.get(b as string)).toHaveLength(4);
+      const history = prefixes.find((prefix) => prefix !== a && prefix !== b) as string;
+      const [atA, atB, at] = [a, b, history].map((prefix) => given[prefix as string] as number) as [
+        number,
+        number,
+        number,
+      ];
+      const score = at - Math.log((Math.exp(atA) + Math.exp(atB)) / 2);
+      for (const answer of [first, second])
+        for (const value of (metaOf(answer).scores as number[]).slice(0, 3)) expect(value).toBeCloseTo(score, 10);
+      expect(oracle.counts).toMatchObject({ items: 8, choices: 2 });
+    });
+
+    it('estimates what it is billed, keeps it by prefix, and draws the same histories again', async () => {
+      const storage = new MemoryStorage();
+      const languageModel = prone();
+      const oracle = new LikelihoodOracle({ catalog: saws, languageModel, baselineHistories: 2, storage });
+      const [estimate] = await oracle.estimate([query]);
+      const [answer] = await oracle.prefer([query]);
+      expect(estimate).toMatchObject({ calls: 3, inputTokens: metaOf(answer).usage?.inputTokens });
+      expect(baselines(languageModel, 'tool1 number1;')).toHaveLength(2);
+      const again = new LikelihoodOracle({ catalog: saws, languageModel: prone(), baselineHistories: 2, storage });
+      expect((await again.prefer([query])).map(metaOf)[0]?.scores).toEqual(metaOf(answer).scores);
+      expect(again.counts).toMatchObject({ calls: 1, items: 0 });
+    });
+
+    it('weighs users without a history against no history', async () => {
+      const languageModel = prone();
+      const oracle = new LikelihoodOracle({ catalog: saws, languageModel, baselineHistories: 2 });
+      await oracle.prefer([{ history: [], candidates: [2, 8], context: 'joiner' }]);
+      expect(languageModel.prompts).toEqual([ALONE, `About the customer: joiner\n\n${ALONE}`]);
+    });
+  });
+
   it('rejects on abort at once, though another call waits for the same items', async () => {
     const inner = model();
     let hang = true;
@@ -313,6 +403,8 @@ describe('LikelihoodOracle', () => {
       {},
       { noneBelow: 1 },
       { perToken: true },
+      { baselineHistories: 1 },
+      { baselineHistories: 2 },
       { template: { ...likelihoodTemplate(catalog), next: 'Then:' } },
       { attributes: ['title'] },
       { attributes: ['title', 'brand'] },
@@ -326,6 +418,7 @@ describe('LikelihoodOracle', () => {
   });
 
   it.each<[string, object]>([
+    ['a broken number of baselines', { baselineHistories: 1.5 }],
     ['a model without `continuationScores`', { languageModel: scriptedModel({ complete: async () => 'a' }) }],
     ['an attribute that is none', { attributes: ['titel'] }],
     ['a threshold of Infinity', { noneBelow: Number.POSITIVE_INFINITY }],
