@@ -21,7 +21,7 @@ import { ItemFeatures } from '../src/catalog/item-features.js';
 import { TextIndex } from '../src/catalog/text-index.js';
 import { useBackend } from '../src/compute/backend.js';
 import type { HistoryBatch } from '../src/compute/history-batch.js';
-import { SparseCosines } from '../src/compute/sparse-cosines.js';
+import { ItemCosines } from '../src/compute/item-cosines.js';
 import { imaginedStarts } from '../src/experiment/compare-methods.js';
 import { DEMO } from '../src/experiment/demo.js';
 import { worldPreset } from '../src/experiment/presets.js';
@@ -68,8 +68,7 @@ const LANES = 64;
 class TextOraclePolicy implements Policy {
   readonly name = 'textOracle';
   readonly #scorer: RowScorer;
-  readonly #cosines: SparseCosines;
-  readonly #rows = new Map<number, Float32Array>();
+  readonly #cosines: ItemCosines;
   readonly #bonus: ArrayLike<number> | undefined;
   readonly #noise: { readonly deviation: number; readonly rng: Rng } | undefined;
 
@@ -82,12 +81,8 @@ class TextOraclePolicy implements Policy {
     } = {},
   ) {
     const { offsets, terms, weights, vocabulary } = new TextIndex(catalog.texts());
-    this.#cosines = new SparseCosines({
-      offsets,
-      terms,
-      weights: Float32Array.from(weights),
-      termCount: vocabulary.length,
-    });
+    const rows = { offsets, terms, weights: Float32Array.from(weights), termCount: vocabulary.length };
+    this.#cosines = new ItemCosines({ rows }, catalog.size);
     this.#bonus = options.bonus;
     this.#noise = options.noise;
     this.#scorer = {
@@ -118,7 +113,7 @@ class TextOraclePolicy implements Policy {
     scores.fill(0);
     let total = 0;
     for (let age = 0; age < seen; age++) {
-      const cosines = this.#cosinesOf(batch.items[row * batch.length + length - 1 - age] as number);
+      const cosines = this.#cosines.of(batch.items[row * batch.length + length - 1 - age] as number);
       const weight = 0.8 ** age;
       total += weight;
       for (let item = 0; item < scores.length; item++) {
@@ -132,16 +127,6 @@ class TextOraclePolicy implements Policy {
       const noise = this.#noise === undefined ? 0 : this.#noise.deviation * this.#noise.rng.normal();
       scores[item] = text + (this.#bonus?.[item] ?? 0) + noise;
     }
-  }
-
-  #cosinesOf(item: number): Float32Array {
-    let row = this.#rows.get(item);
-    if (row === undefined) {
-      row = new Float32Array(this.#scorer.itemCount);
-      this.#cosines.fill(item, row);
-      this.#rows.set(item, row);
-    }
-    return row;
   }
 }
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ItemFeatures } from '../catalog/item-features.js';
 import type { HistoryBatch } from '../compute/history-batch.js';
+import { ItemCosines } from '../compute/item-cosines.js';
 import { argumentError, checkObject } from '../foundation/arguments.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
@@ -42,24 +43,20 @@ const optionsSchema = z.strictObject({
   temperature: z.number().positive().default(0.1),
 });
 
-/** Memory for cosine rows that are kept between calls. */
-const CACHE_BYTES = 32 * 2 ** 20;
-
 /**
  * Recommends what reads like the history, with no learning and no oracle call: score(i) = 0.5 max_j cos(i, h_j) + 0.5
  * Σ_j decay^age_j cos(i, h_j) / Σ_j decay^age_j over the last items h_j, the newest of age 0. It is the simulated text oracle
- * without its noise (learning.md 3), hence what any oracle that knows only text can teach.
+ * without its noise (learning.md 3), hence what any oracle that knows only text can teach. Where the features have exact `terms`, as
+ * those of `ItemFeatures.tfidf` have, their cosines are meant, as in history features; else the products of the rows.
  */
 export class ContentPolicy implements Policy {
   /** `content`. */
   readonly name = 'content';
   readonly #scorer: RowScorer;
-  readonly #features: ItemFeatures;
   readonly #window: number;
   readonly #decay: number;
   readonly #coldStart: Float64Array;
-  /** Cosines of one item with all, by item; the least recently used go first. */
-  readonly #cosines = new Map<number, Float32Array>();
+  readonly #cosines: ItemCosines;
 
   /**
    * @param features - Rows of unit norm; borrowed.
@@ -71,8 +68,9 @@ export class ContentPolicy implements Policy {
     checkObject('ContentPolicy', 'options', options);
     const { coldStart, ...rest } = options;
     const { window, decay, temperature } = checkOptions(optionsSchema, rest, 'ContentPolicy');
-    const itemCount = features.matrix.length / features.width;
-    this.#features = features;
+    const { matrix, width, terms } = features;
+    const itemCount = matrix.length / width;
+    this.#cosines = new ItemCosines(terms ? { rows: terms } : { matrix, width }, itemCount);
     this.#window = window;
     this.#decay = decay;
     this.#coldStart =
@@ -123,7 +121,7 @@ export class ContentPolicy implements Policy {
     let weight = 1;
     let total = 0;
     for (let age = 0; age < seen; age++) {
-      const cosines = this.#cosinesOf(batch.items[row * batch.length + length - 1 - age] as number);
+      const cosines = this.#cosines.of(batch.items[row * batch.length + length - 1 - age] as number);
       for (let item = 0; item < A; item++) {
         const cosine = cosines[item] as number;
         scores[item] = (scores[item] as number) + weight * cosine;
@@ -135,30 +133,5 @@ export class ContentPolicy implements Policy {
     for (let item = 0; item < A; item++) {
       scores[item] = 0.5 * (best[item] as number) + (0.5 * (scores[item] as number)) / total;
     }
-  }
-
-  #cosinesOf(item: number): Float32Array {
-    const kept = this.#cosines.get(item);
-    if (kept !== undefined) {
-      this.#cosines.delete(item);
-      this.#cosines.set(item, kept);
-      return kept;
-    }
-    const { matrix, width } = this.#features;
-    const A = this.#scorer.itemCount;
-    const cosines = new Float32Array(A);
-    for (let other = 0; other < A; other++) {
-      let dot = 0;
-      for (let f = 0; f < width; f++)
-        dot += (matrix[other * width + f] as number) * (matrix[item * width + f] as number);
-      cosines[other] = dot;
-    }
-    const limit = Math.max(this.#window, Math.floor(CACHE_BYTES / (4 * A)));
-    for (const oldest of this.#cosines.keys()) {
-      if (this.#cosines.size < limit) break;
-      this.#cosines.delete(oldest);
-    }
-    this.#cosines.set(item, cosines);
-    return cosines;
   }
 }

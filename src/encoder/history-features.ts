@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.js';
 import type { ItemFeatures } from '../catalog/item-features.js';
 import type { DenseText, HistoryFeatureForm, HistoryFeatures, SparseText } from '../compute/history-features.js';
-import { SparseCosines } from '../compute/sparse-cosines.js';
+import { ItemCosines } from '../compute/item-cosines.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions, describeValue } from '../foundation/options.js';
 
@@ -119,7 +119,7 @@ export function historyFeatures(options: HistoryFeatureOptions): HistoryFeatures
   const priorValues = prior && checkedPrior(prior, itemCount);
   const standardised = priorValues && zScores(priorValues, rest.priorScale ?? priorScale(priorValues));
   const textForm = hasText && features ? textOf(features) : undefined;
-  const textPlanes = textForm && new TextPlanes(cosinesOf(textForm, itemCount), itemCount);
+  const textPlanes = textForm && new TextPlanes(new ItemCosines(textForm, itemCount), itemCount);
   const made: HistoryFeatures = {
     names,
     planes(batch) {
@@ -223,55 +223,24 @@ function textOf(features: NonNullable<HistoryFeatureOptions['features']>): Dense
   return terms ? { rows: terms } : { matrix, width };
 }
 
-/** Writes the cosines of one item to all. */
-type FillCosines = (item: number, into: Float32Array) => void;
-
-function cosinesOf(text: DenseText | SparseText, itemCount: number): FillCosines {
-  if ('rows' in text) {
-    const sparse = SparseCosines.of(text.rows);
-    return (item, into) => sparse.fill(item, into);
-  }
-  const { matrix, width } = text;
-  return (item, into) => {
-    const own = matrix.subarray(item * width, (item + 1) * width);
-    for (let other = 0; other < itemCount; other++) {
-      const from = other * width;
-      let sum = 0;
-      for (let i = 0; i < width; i++) sum += (own[i] as number) * (matrix[from + i] as number);
-      into[other] = sum;
-    }
-  };
-}
-
-/** Most catalogues of some thousands of items fit; beyond this, cosines are not kept. */
-const KEPT_BYTES = 64 * 2 ** 20;
-
-/**
- * Cosines of one history item to all items are computed once and kept (least recently made first out), since the same
- * items come back in every batch.
- */
+/** The planes of text: cosines to the last item, recency-weighted, and the best match. */
 class TextPlanes {
-  readonly #rows = new Map<number, Float32Array>();
-  readonly #capacity: number;
-
   constructor(
-    private readonly fillCosines: FillCosines,
+    private readonly cosines: ItemCosines,
     private readonly itemCount: number,
-  ) {
-    this.#capacity = Math.max(1, Math.floor(KEPT_BYTES / (4 * itemCount)));
-  }
+  ) {}
 
   fill(recent: Int32Array, values: Float32Array, offset: number, planeSize: number): void {
     const { itemCount } = this;
     const last = values.subarray(offset, offset + itemCount);
     const mean = values.subarray(offset + planeSize, offset + planeSize + itemCount);
     const best = values.subarray(offset + 2 * planeSize, offset + 2 * planeSize + itemCount);
-    last.set(this.#cosines(recent[recent.length - 1] as number));
+    last.set(this.cosines.of(recent[recent.length - 1] as number));
     best.fill(-1);
     let total = 0;
     for (let age = 0; age < recent.length; age++) total += RECENCY ** age;
     for (let age = 0; age < recent.length; age++) {
-      const cosines = this.#cosines(recent[recent.length - 1 - age] as number);
+      const cosines = this.cosines.of(recent[recent.length - 1 - age] as number);
       const weight = RECENCY ** age / total;
       for (let item = 0; item < itemCount; item++) {
         const cosine = cosines[item] as number;
@@ -279,20 +248,5 @@ class TextPlanes {
         if (cosine > (best[item] as number)) best[item] = cosine;
       }
     }
-  }
-
-  #cosines(item: number): Float32Array {
-    const known = this.#rows.get(item);
-    if (known !== undefined) return known;
-    const cosines = new Float32Array(this.itemCount);
-    this.fillCosines(item, cosines);
-    if (this.#rows.size >= this.#capacity) {
-      for (const oldest of this.#rows.keys()) {
-        this.#rows.delete(oldest);
-        break;
-      }
-    }
-    this.#rows.set(item, cosines);
-    return cosines;
   }
 }

@@ -13,6 +13,8 @@ import { CheckpointError, InvalidArgumentError } from '../../../src/foundation/e
 import { decodeNamedArrays, encodeNamedArrays } from '../../../src/foundation/named-arrays.js';
 import { Rng } from '../../../src/foundation/rng.js';
 import { linearSchedule } from '../../../src/foundation/schedules.js';
+import { textOracleScore } from '../../../src/oracle/text-oracle-score.js';
+import { catalogOf } from '../oracle/fixtures.js';
 
 const none = new Float64Array(0);
 const one = historyBatch([[]]);
@@ -231,6 +233,33 @@ describe('ContentPolicy', () => {
     const rows = rowsOf(new ContentPolicy(features), historyBatch([[0, 2]]));
     for (const [item, p] of rows.entries()) expect(p).toBeCloseTo((weights[item] as number) / total, 5);
     expect(best(new ContentPolicy(features), historyBatch([[0, 2]]), { mask: { noRepeat: true } })).toEqual([1]);
+  });
+
+  it('is the text oracle without its noise, exact terms and not their reduction', () => {
+    const catalog = catalogOf(
+      Array.from({ length: 40 }, (_, n) => ({ id: `${n}`, title: `w${n % 7} w${n % 5} w${n % 11} own${n}` })),
+      ['title'],
+      'product',
+      'shop',
+      'purchase',
+    );
+    const reduced = ItemFeatures.tfidf(catalog, { dimensions: 4 });
+    const texts = catalog.texts();
+    const history = [3, 17, 8];
+    const truth = textOracleScore(texts)(
+      history.map((item) => texts[item] as string),
+      texts,
+      undefined,
+    );
+    const weights = Array.from(truth, (score) => Math.exp(score / 0.1));
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    const off = (policy: ContentPolicy): number =>
+      Math.max(
+        ...rowsOf(policy, historyBatch([history])).map((p, item) => Math.abs(p - (weights[item] as number) / total)),
+      );
+    expect(off(new ContentPolicy(reduced))).toBeLessThan(1e-6);
+    const { matrix, width } = reduced;
+    expect(off(new ContentPolicy(ItemFeatures.fromMatrix(matrix, { width })))).toBeGreaterThan(1e-3);
   });
 
   it('looks at the window only, and serves a first user by the cold start', () => {
