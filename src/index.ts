@@ -409,6 +409,7 @@ export type {
   InvalidArgumentFacts,
   InvalidDataFacts,
   OracleFacts,
+  PaidCalls,
 } from './foundation/errors.js';
 export {
   BackendError,

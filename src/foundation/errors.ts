@@ -94,6 +94,20 @@ export class InvalidDataError extends IalpError {
   }
 }
 
+/** Calls that were answered, hence paid, before one failed; tokens are absent where the back-end does not tell them. */
+export interface PaidCalls {
+  /** How many. */
+  readonly calls?: number;
+  /** Tokens of their prompts. */
+  readonly inputTokens?: number;
+  /** The part of `inputTokens` that came from a prefix cache. */
+  readonly cachedInputTokens?: number;
+  /** Tokens of their answers. */
+  readonly outputTokens?: number;
+  /** Their price in US dollars. */
+  readonly costUsd?: number;
+}
+
 /** The facts an {@link OracleError} may carry. */
 export interface OracleFacts {
   /** How many times the oracle was asked. */
@@ -104,6 +118,8 @@ export interface OracleFacts {
   readonly status?: number | undefined;
   /** The wait that a server asked for (Retry-After), in ms. */
   readonly retryAfterMs?: number | undefined;
+  /** What other calls for the same answer cost, where any was answered. */
+  readonly paid?: PaidCalls | undefined;
   /** The error underneath. */
   readonly cause?: unknown;
 }
@@ -120,6 +136,8 @@ export class OracleError extends IalpError {
   readonly status: number | undefined;
   /** The wait that a server asked for (Retry-After), in ms, when it did. */
   readonly retryAfterMs: number | undefined;
+  /** What other calls for the same answer cost, where any was answered: an unreadable answer before a reminder that failed. */
+  readonly paid: PaidCalls | undefined;
 
   /**
    * @param message - what was asked and what went wrong.
@@ -131,6 +149,7 @@ export class OracleError extends IalpError {
     this.answer = facts.answer;
     this.status = facts.status;
     this.retryAfterMs = facts.retryAfterMs;
+    this.paid = facts.paid;
   }
 }
 

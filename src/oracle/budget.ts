@@ -200,15 +200,21 @@ export class Budget {
   /** What an answer did cost: by its usage, else its estimate. */
   #billed(preference: Preference, expected: Cost): Cost {
     if (preference.kind === 'failed') {
-      const { attempts, status } = preference.error;
+      const { attempts, status, paid } = preference.error;
+      const before = paid === undefined ? NOTHING : this.#priced(paid, expected);
       const calls = known(attempts) ?? expected.calls;
       // A server that refused has not answered. Without a status nobody knows what it did; with 2xx it answered something that is of
       // no use; and of several calls behind one answer the others were paid.
       const isRefused = status !== undefined && status >= 300 && expected.calls <= 1;
-      return isRefused ? { ...NOTHING, calls } : { ...expected, calls: Math.max(calls, expected.calls) };
+      const failed = isRefused ? { ...NOTHING, calls } : { ...expected, calls: Math.max(calls, expected.calls) };
+      return plus(before, failed);
     }
     const { usage, cached } = preference.meta ?? {};
-    if (cached === true) return NOTHING;
+    return cached === true ? NOTHING : this.#priced(usage, expected);
+  }
+
+  /** What answered calls cost: as they were billed, else as the question was expected to. */
+  #priced(usage: Usage | undefined, expected: Cost): Cost {
     const calls = known(usage?.calls) ?? 1;
     const inputTokens = known(usage?.inputTokens) ?? expected.inputTokens;
     const written = known(usage?.outputTokens);

@@ -300,12 +300,16 @@ export class LlmOracle implements PreferenceOracle {
     for (let reminder = false; ; reminder = true) {
       const prompt = this.#render(query, shown, reminder);
       if (reminder) this.#counts.reminders++;
-      const { answer: completion, attempts } = await this.#model.call(
+      const asked = this.#model.call(
         batch,
         [prompt.text],
         (signal) => complete(prompt.text, { signal, labels: prompt.labels, constrained: reminder }),
         checkCompletion,
       );
+      const paid = usage;
+      const { answer: completion, attempts } = await asked.catch((error: unknown) => {
+        throw error instanceof OracleError && paid !== undefined ? withPaid(error, paid) : error;
+      });
       usage = addUsage(usage, { ...completion.usage, calls: attempts });
       const parsed = parseAnswer(completion.text, prompt.labels);
       const facts = { promptHash: await sha256Hex(prompt.text), usage: { ...usage, ms: performance.now() - started } };
@@ -369,4 +373,10 @@ function checkLabelScores(value: unknown, count: number): LabelScores {
     ...(beginsOtherwise === true ? { beginsOtherwise } : {}),
     ...(typeof usage === 'object' && usage !== null ? { usage } : {}),
   };
+}
+
+/** A failure that other calls for the same answer came before. */
+function withPaid(error: OracleError, paid: Usage): OracleError {
+  const { attempts, answer, status, retryAfterMs, cause } = error;
+  return new OracleError(error.message, { attempts, answer, status, retryAfterMs, cause, paid });
 }

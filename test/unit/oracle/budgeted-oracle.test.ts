@@ -4,10 +4,11 @@ import { BudgetExceededError, InvalidArgumentError, OracleError } from '../../..
 import { MemoryStorage } from '../../../src/foundation/storage.js';
 import type { Spending } from '../../../src/oracle/budget.js';
 import { BudgetedOracle, type BudgetedOracleOptions } from '../../../src/oracle/budgeted-oracle.js';
+import { LlmOracle } from '../../../src/oracle/llm-oracle.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, Usage } from '../../../src/oracle/preference-oracle.js';
 import { RecordingOracle } from '../../../src/oracle/recording-oracle.js';
 import { ScriptedOracle } from '../../../src/oracle/scripted-oracle.js';
-import { music, sleepMs } from './fixtures.js';
+import { music, shop, sleepMs } from './fixtures.js';
 
 const many = (n: number): PreferenceQuery[] =>
   Array.from({ length: n }, (_, i) => ({ history: [i % 30, Math.floor(i / 30)], candidates: [0, 1, 2] }));
@@ -224,6 +225,28 @@ describe('BudgetedOracle', () => {
     const tooLong = new OracleError('more than maxResponseBytes', { status: 200, attempts: 1 });
     expect(await spentOn(tooLong, 1)).toMatchObject({ calls: 1, inputTokens: 100, outputTokens: 1 });
     expect(await spentOn(refused, 1)).toMatchObject({ calls: 4, inputTokens: 0, outputTokens: 0 });
+  });
+
+  it('counts the unreadable answer before a reminder that failed', async () => {
+    const catalog = shop();
+    const spentBy = async (fails: boolean): Promise<Spending> => {
+      let asked = 0;
+      const llm = new LlmOracle({
+        catalog,
+        retries: 0,
+        complete: async () => {
+          if (++asked === 2 && fails) throw Object.assign(new Error('down'), { status: 503 });
+          return { text: asked === 1 ? 'that is hard to say' : 'a', usage: { inputTokens: 40, outputTokens: 9 } };
+        },
+      });
+      const oracle = new BudgetedOracle({ oracle: llm, caps: { calls: 100 } });
+      const [answer] = await oracle.prefer([{ history: [1], candidates: [2, 3, 4] }]);
+      expect(answer?.kind).toBe(fails ? 'failed' : 'choice');
+      return oracle.spent;
+    };
+    expect(await spentBy(false)).toMatchObject({ calls: 2, inputTokens: 80, outputTokens: 18 });
+    // The server refused the second; the first was answered, and is paid.
+    expect(await spentBy(true)).toMatchObject({ calls: 2, inputTokens: 40, outputTokens: 9 });
   });
 
   it('prints no warning of too many listeners, however many groups are out', async () => {
