@@ -151,7 +151,14 @@ const schema = z.strictObject({
         choice: z.string().nullable(),
         context: z.array(z.number()).optional(),
         // `readAnswers` gives them; a score may be -Infinity.
-        scores: z.array(z.custom<number>((value) => typeof value === 'number')).optional(),
+        scores: z
+          .array(
+            z.custom<number>(
+              (value) => typeof value === 'number' && value < Number.POSITIVE_INFINITY,
+              'expected a finite number, or -Infinity',
+            ),
+          )
+          .optional(),
         text: z.string().optional(),
       }),
     )

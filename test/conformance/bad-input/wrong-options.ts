@@ -305,6 +305,23 @@ export const wrongOptions = badInputs(InvalidArgumentError, [
     /answers\[0\]/,
   ],
   [
+    'pretrain: an answer with a NaN among its scores',
+    () =>
+      pretrain({
+        agent,
+        answers: [
+          {
+            history: [],
+            candidates: ['item-1', 'item-2'],
+            choice: 'item-1',
+            scores: [0, Number.NaN, Number.NEGATIVE_INFINITY],
+          },
+        ],
+      }),
+    {},
+    /a finite number, or -Infinity/,
+  ],
+  [
     'adapt: alpha without a mixture',
     () => adapt({ agent, env: own, steps: 3, alpha: 0.5 }),
     { argument: 'alpha' },
