@@ -174,6 +174,8 @@ await measure('random', {}, () => new RandomPolicy({ itemCount: catalog.size }))
 await measure('untrained', {}, (seed) => agentOf(seed));
 const features = ItemFeatures.tfidf(catalog);
 await measure('content', {}, () => new ContentPolicy(features));
+// The temperature that returns most on the validation users of industry-1 (`bench/pretrain-recipe.ts` finds it).
+await measure('content, temperature 0.03', {}, () => new ContentPolicy(features, { temperature: 0.03 }));
 const facts = { answers: answers.length };
 await measure('model', facts, (seed) => learned(answers, seed));
 if (ratings) await measure('model+rating', facts, (seed) => learned(answers, seed, ratings.ratings));
