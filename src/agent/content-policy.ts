@@ -70,7 +70,7 @@ export class ContentPolicy implements Policy {
     const { window, decay, temperature } = checkOptions(optionsSchema, rest, 'ContentPolicy');
     const { matrix, width, terms } = features;
     const itemCount = matrix.length / width;
-    this.#cosines = new ItemCosines(terms ? { rows: terms } : { matrix, width }, itemCount);
+    this.#cosines = new ItemCosines(terms ? { rows: terms } : { matrix, width }, itemCount, window);
     this.#window = window;
     this.#decay = decay;
     this.#coldStart =

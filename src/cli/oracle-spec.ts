@@ -208,6 +208,7 @@ export async function openOracle(spec: string, options: OpenOracleOptions): Prom
     case 'recorded':
       return opened(await ReplayOracle.open({ catalog, ...(await recordIn(parsed.file)) }));
     default: {
+      checkReadout(options);
       const { languageModel, mode } = await openModel(parsed, options);
       try {
         return opened(await readBy(languageModel, mode, options), languageModel);
@@ -244,6 +245,9 @@ export async function openLanguageModel(spec: string, options: OpenModelOptions)
   });
 }
 
+/** Contexts, each of the model's whole length in memory, that hold beginnings. */
+const MOST_SPARE = 4;
+
 type OpenModelOptions = Pick<
   OpenOracleOptions,
   'concurrency' | 'timeoutMs' | 'modelThreads' | 'baselineHistories' | 'say' | 'signal'
@@ -265,7 +269,7 @@ async function openModel(
         ...(concurrency === undefined ? {} : { sequences: concurrency }),
         ...(modelThreads === undefined ? {} : { threads: modelThreads }),
         // So that the beginnings that the baselines share are evaluated once, not once a question.
-        ...(baselineHistories === undefined ? {} : { spareSequences: Math.min(64, baselineHistories) }),
+        ...(baselineHistories === undefined ? {} : { spareSequences: Math.min(MOST_SPARE, baselineHistories) }),
       });
       return { languageModel, mode: 'completion' };
     }
@@ -291,6 +295,21 @@ async function openModel(
   }
 }
 
+/** Refuses options of the other read-out, before a model is loaded. */
+function checkReadout(options: OpenOracleOptions): void {
+  const { readout, debias = 'shuffle' } = options;
+  if (readout === 'likelihood' && debias !== 'shuffle') {
+    throw new InvalidArgumentError(`--debias ${debias} is for --readout label: likelihood shows no labels`, {
+      argument: 'debias',
+    });
+  }
+  const ofLikelihood = { perToken: '--per-token', baselineHistories: '--baseline-histories' } as const;
+  for (const [argument, flag] of Object.entries(ofLikelihood) as [keyof typeof ofLikelihood, string][]) {
+    if (readout === 'likelihood' || !options[argument]) continue;
+    throw new InvalidArgumentError(`${flag} is for --readout likelihood: labels have no texts to weigh`, { argument });
+  }
+}
+
 /** The read-out of a model; around it the limit, and around that debiasing. Budget and record come around all of it. */
 async function readBy(
   languageModel: LanguageModel,
@@ -298,16 +317,6 @@ async function readBy(
   options: OpenOracleOptions,
 ): Promise<PreferenceOracle> {
   const { debias = 'shuffle', perMinute } = options;
-  if (options.readout === 'likelihood' && debias !== 'shuffle') {
-    throw new InvalidArgumentError(`--debias ${debias} is for --readout label: likelihood shows no labels`, {
-      argument: 'debias',
-    });
-  }
-  const ofLikelihood = { perToken: '--per-token', baselineHistories: '--baseline-histories' } as const;
-  for (const [argument, flag] of Object.entries(ofLikelihood) as [keyof typeof ofLikelihood, string][]) {
-    if (options.readout === 'likelihood' || !options[argument]) continue;
-    throw new InvalidArgumentError(`${flag} is for --readout likelihood: labels have no texts to weigh`, { argument });
-  }
   const read = openReadout(languageModel, mode, options);
   // Below the debiasing, which asks several times for one answer.
   const limited =

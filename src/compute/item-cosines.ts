@@ -5,8 +5,8 @@ import { SparseCosines } from './sparse-cosines.js';
 const KEPT_BYTES = 64 * 2 ** 20;
 
 /**
- * Cosines of one item to all, from rows of unit norm: computed once and kept, the least recently made first out, since the same items
- * come back in every batch.
+ * Cosines of one item to all, from rows of unit norm: computed once and kept, since the same items come back in every batch; the
+ * least recently used go first.
  */
 export class ItemCosines {
   readonly #fill: (item: number, into: Float32Array) => void;
@@ -17,18 +17,23 @@ export class ItemCosines {
   /**
    * @param text - dense features, or exact sparse rows; borrowed, must not change.
    * @param itemCount - A.
+   * @param least - rows that are kept whatever their size: those of one history.
    * @throws {InvalidArgumentError} when the arrays of sparse rows do not fit together.
    */
-  constructor(text: DenseText | SparseText, itemCount: number) {
+  constructor(text: DenseText | SparseText, itemCount: number, least = 1) {
     this.#fill = 'rows' in text ? sparse(text) : dense(text, itemCount);
     this.#itemCount = itemCount;
-    this.#capacity = Math.max(1, Math.floor(KEPT_BYTES / (4 * itemCount)));
+    this.#capacity = Math.max(least, Math.floor(KEPT_BYTES / (4 * itemCount)));
   }
 
   /** Cosines of an item to all items, `[A]`; borrowed, must not be written to. */
   of(item: number): Float32Array {
     const known = this.#kept.get(item);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#kept.delete(item);
+      this.#kept.set(item, known);
+      return known;
+    }
     const cosines = new Float32Array(this.#itemCount);
     this.#fill(item, cosines);
     if (this.#kept.size >= this.#capacity) {

@@ -122,7 +122,7 @@ export class LlamaCppModel implements LanguageModel {
     this.concurrency = concurrency;
     this.#engine = engine;
     this.#reader = reader;
-    this.#pool = new SequencePool(sequences);
+    this.#pool = new SequencePool(sequences, concurrency, CHUNK);
     this.#maxTokens = maxTokens;
   }
 

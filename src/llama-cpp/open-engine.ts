@@ -177,7 +177,7 @@ async function createContext(model: LlamaModel, options: EngineOptions, log: str
     }
     throw new BackendError(
       `ialp/llama-cpp: no context of ${sequences} x ${contextSize} tokens can be made: ${await said(log, cause)}. ` +
-        'Ask for a smaller `contextSize` or fewer `sequences`',
+        'Ask for a smaller `contextSize`, or fewer `sequences` or `spareSequences`',
       { backend: 'node-llama-cpp', cause },
     );
   }

@@ -19,21 +19,29 @@ interface Waiting {
 }
 
 /**
- * Gives out sequences in the order of asking. Who asks gets, among the free ones, that which shares the longest beginning with its
- * tokens, if at least half of the prefix that it holds is shared, so that more is reused than lost; else that which was idle for
- * longest, so that the others keep what they hold.
+ * Gives out sequences in the order of asking, a limited number at a time. Who asks gets, among the free ones: that whose prefix is
+ * wholly a beginning of its tokens, the longest; else an empty one; else that of which most can be used again, if that is at least as
+ * much as would be lost; else that which was idle for longest, so that the others keep what they hold.
  */
 export class SequencePool {
   readonly #free: Set<SequenceSlot>;
   readonly #waiting: Waiting[] = [];
   readonly #size: number;
+  readonly #most: number;
+  readonly #chunk: number;
   #turn = 0;
   #onIdle: (() => void)[] = [];
 
-  /** @param sequences - all empty. */
-  constructor(sequences: readonly LlamaContextSequence[]) {
+  /**
+   * @param sequences - all empty.
+   * @param most - how many may be out at a time; the others hold what they hold. @default all
+   * @param chunk - a prefix is used again in multiples of so many tokens, or wholly. @default 1
+   */
+  constructor(sequences: readonly LlamaContextSequence[], most = sequences.length, chunk = 1) {
     this.#free = new Set(sequences.map((sequence) => ({ sequence, tokens: [], prefix: [], usedAt: 0 })));
     this.#size = sequences.length;
+    this.#most = most;
+    this.#chunk = chunk;
   }
 
   /**
@@ -44,7 +52,7 @@ export class SequencePool {
    */
   async take(tokens: readonly Token[], signal: AbortSignal): Promise<SequenceSlot> {
     signal.throwIfAborted();
-    if (this.#free.size > 0) return this.#pick(tokens);
+    if (this.#size - this.#free.size < this.#most) return this.#pick(tokens);
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         tokens,
@@ -78,17 +86,19 @@ export class SequencePool {
   }
 
   #pick(tokens: readonly Token[]): SequenceSlot {
-    let longestIdle: SequenceSlot | undefined;
-    let alike: { readonly slot: SequenceSlot; readonly shared: number } | undefined;
-    for (const slot of this.#free) {
-      if (longestIdle === undefined || slot.usedAt < longestIdle.usedAt) longestIdle = slot;
+    const slots = [...this.#free].toSorted((one, other) => one.usedAt - other.usedAt);
+    // How many of its tokens each would not evaluate, and how many that it holds would go.
+    const uses = slots.map((slot) => {
+      const held = Math.max(slot.prefix.length, Math.min(1, slot.tokens.length));
       const shared = commonLength(slot.tokens, tokens);
-      if (shared === 0 || shared < slot.prefix.length / 2) continue;
-      const isBetter =
-        alike === undefined || shared > alike.shared || (shared === alike.shared && slot.usedAt < alike.slot.usedAt);
-      if (isBetter) alike = { slot, shared };
-    }
-    const slot = alike?.slot ?? (longestIdle as SequenceSlot);
+      const used = shared >= held ? shared : Math.floor(shared / this.#chunk) * this.#chunk;
+      return { slot, used, lost: Math.max(0, held - used) };
+    });
+    const mostUsed = (of: typeof uses) => of.toSorted((one, other) => other.used - one.used)[0];
+    const { slot } = (mostUsed(uses.filter(({ used, lost }) => used > 0 && lost === 0)) ??
+      uses.find(({ slot: { tokens: own } }) => own.length === 0) ??
+      mostUsed(uses.filter(({ used, lost }) => used > 0 && used >= lost)) ??
+      uses[0]) as (typeof uses)[number];
     this.#free.delete(slot);
     slot.usedAt = ++this.#turn;
     return slot;

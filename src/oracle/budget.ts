@@ -201,13 +201,16 @@ export class Budget {
   #billed(preference: Preference, expected: Cost): Cost {
     if (preference.kind === 'failed') {
       const { attempts, status, paid } = preference.error;
-      const before = paid === undefined ? NOTHING : this.#priced(paid, expected);
       const calls = known(attempts) ?? expected.calls;
       // A server that refused has not answered. Without a status nobody knows what it did; with 2xx it answered something that is of
       // no use; and of several calls behind one answer the others were paid.
       const isRefused = status !== undefined && status >= 300 && expected.calls <= 1;
       const failed = isRefused ? { ...NOTHING, calls } : { ...expected, calls: Math.max(calls, expected.calls) };
-      return plus(before, failed);
+      if (paid === undefined) return failed;
+      // What was estimated may be those very calls, or have left them out: others were to make them.
+      const each = times(expected, 1 / Math.max(1, expected.calls));
+      const told = this.#priced(paid, times(each, known(paid.calls) ?? 1));
+      return larger(failed, plus(told, { ...NOTHING, calls: known(attempts) ?? 1 }));
     }
     const { usage, cached } = preference.meta ?? {};
     return cached === true ? NOTHING : this.#priced(usage, expected);
@@ -258,6 +261,20 @@ export function dollarsOf(usage: Usage, prices: TokenPrices | undefined): number
   const cached = Math.min(cachedInputTokens, inputTokens);
   const input = (inputTokens - cached) * inputPerMillion + cached * cachedInputPerMillion;
   return (input + outputTokens * outputPerMillion) / 1e6;
+}
+
+function times({ calls, inputTokens, outputTokens, usd }: Cost, by: number): Cost {
+  return { calls: calls * by, inputTokens: inputTokens * by, outputTokens: outputTokens * by, usd: usd * by };
+}
+
+/** Of each unit the larger number. */
+function larger(a: Cost, b: Cost): Cost {
+  return {
+    calls: Math.max(a.calls, b.calls),
+    inputTokens: Math.max(a.inputTokens, b.inputTokens),
+    outputTokens: Math.max(a.outputTokens, b.outputTokens),
+    usd: Math.max(a.usd, b.usd),
+  };
 }
 
 function plus(a: Cost, b: Cost): Cost {

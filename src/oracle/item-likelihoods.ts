@@ -6,6 +6,8 @@ import { addUsage } from './usage.js';
 
 /** How {@link ItemLikelihoods} asks and keeps. */
 interface ItemLikelihoodsOptions {
+  /** Items of the history in the prefix: their own likelihood would be that of a copy. */
+  readonly history: readonly ItemIndex[];
   /** What stands before each item's text. */
   readonly prefix: string;
   /** An item as it follows the prefix. */
@@ -40,6 +42,11 @@ export class ItemLikelihoods {
   /** Items that the model was asked for. */
   get asked(): number {
     return this.#asked;
+  }
+
+  /** Whether an item stands in the prefix itself. */
+  holds(item: ItemIndex): boolean {
+    return this.#options.history.includes(item);
   }
 
   /** Likelihood of an item that was learned. */

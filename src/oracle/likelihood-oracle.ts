@@ -23,7 +23,7 @@ import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usag
 import { MAX_CONTEXT_LENGTH } from './prompt.js';
 import { type QueryBatch, QueryQueue } from './query-queue.js';
 import { logSumExp } from './score-decision.js';
-import { addUsage, tokensOf } from './usage.js';
+import { addUsage, tokensOf, withPaid } from './usage.js';
 
 /** Options of {@link LikelihoodOracle}. */
 export interface LikelihoodOracleOptions extends ModelCallSettings {
@@ -42,8 +42,8 @@ export interface LikelihoodOracleOptions extends ModelCallSettings {
   readonly perToken?: boolean;
   /**
    * What a candidate is likely by itself is taken after this many histories of five items drawn from the catalogue, and averaged, in
-   * place of no history: so a score says what this user's history adds to anybody's. Each costs as much an item as none does; small
-   * models know more with 2 (docs/results). Users without a history are weighed against no history.
+   * place of no history: so a score says what this user's history adds to anybody's. An item that stands in one of them is weighed
+   * against the others, and users without a history against no history. Each costs its five items and the candidate's tokens, once an item.
    * @default 0: after no history
    */
   readonly baselineHistories?: number;
@@ -59,6 +59,12 @@ export interface LikelihoodOracleOptions extends ModelCallSettings {
   readonly storage?: Storage;
   /** Their key in the storage; oracles may share one. @default 'likelihoods.jsonl' */
   readonly key?: string;
+}
+
+/** What the model said of some texts. */
+interface Weighed {
+  readonly texts: readonly TextLikelihood[];
+  readonly usage: Usage;
 }
 
 /** Items of a history that stands for anybody's. */
@@ -128,8 +134,8 @@ export class LikelihoodOracle implements PreferenceOracle {
   /** What items are likely by themselves: after no history, and after those that stand for anybody's. */
   readonly #alone: ItemLikelihoods;
   readonly #baseline: readonly ItemLikelihoods[];
-  /** Tokens of an item's text, where they were estimated. */
-  readonly #tokens = new Map<ItemIndex, number>();
+  /** Tokens of an item's text, or of what stands before all of them, where they were estimated. */
+  readonly #tokens = new Map<ItemIndex | ItemLikelihoods, number>();
   readonly #counts = { choices: 0, nones: 0, failures: 0 };
 
   /**
@@ -142,16 +148,6 @@ export class LikelihoodOracle implements PreferenceOracle {
     const { maxAttributeLength, maxHistory, concurrency, baselineHistories } = this.#options;
     this.#template = template ?? likelihoodTemplate(catalog);
     const { version, ...words } = this.#template;
-    this.id = [
-      `likelihood:${languageModel.id}`,
-      `${version}${canonicalJson(words)}`,
-      attributes === undefined ? 'all' : canonicalJson(attributes),
-      `attribute<=${maxAttributeLength}`,
-      `history<=${maxHistory}`,
-      perToken ? 'mean' : 'sum',
-      ...(baselineHistories === 0 ? [] : [`baseline ${baselineHistories}`]),
-      ...(noneBelow === Number.NEGATIVE_INFINITY ? [] : [`none<${noneBelow}`]),
-    ].join('|');
     this.itemCount = catalog.size;
     this.#queue = new QueryQueue('LikelihoodOracle', {
       concurrency: concurrencyOf(concurrency, languageModel.concurrency),
@@ -164,6 +160,16 @@ export class LikelihoodOracle implements PreferenceOracle {
     this.#baseline = Array.from({ length: baselineHistories }, (_, n) =>
       this.#itemsAfter(Array.from(rng.fork(n).sample(catalog.size, length))),
     );
+    this.id = [
+      `likelihood:${languageModel.id}`,
+      `${version}${canonicalJson(words)}`,
+      attributes === undefined ? 'all' : canonicalJson(attributes),
+      `attribute<=${maxAttributeLength}`,
+      `history<=${maxHistory}`,
+      perToken ? 'mean' : 'sum',
+      ...(baselineHistories === 0 ? [] : [`baseline ${baselineHistories}#${digestOf(this.#baseline)}`]),
+      ...(noneBelow === Number.NEGATIVE_INFINITY ? [] : [`none<${noneBelow}`]),
+    ].join('|');
   }
 
   /** How often what was done so far; a copy. */
@@ -208,18 +214,17 @@ export class LikelihoodOracle implements PreferenceOracle {
       const shown: number[] = [];
       for (const item of query.candidates) shown.push(await this.#tokensOf(item));
       let usage = this.#callUsage(await tokensOf(languageModel, prefix), shown);
-      for (const own of this.#ownOf(query)) {
+      for (const [own, items] of this.#ownOf(query)) {
         const paid = priced.get(own) ?? new Set();
         priced.set(own, paid);
         const unknown: number[] = [];
-        for (const [i, item] of query.candidates.entries()) {
+        for (const item of items) {
           if (paid.has(item) || (await own.isKnown(item))) continue;
           paid.add(item);
-          unknown.push(shown[i] as number);
+          unknown.push(await this.#tokensOf(item));
         }
         if (unknown.length === 0) continue;
-        const before = await tokensOf(languageModel, own.prefix);
-        usage = addUsage(usage, this.#callUsage(before, unknown)) as Usage;
+        usage = addUsage(usage, this.#callUsage(await this.#tokensOf(own), unknown)) as Usage;
       }
       usages.push(usage);
     }
@@ -260,13 +265,18 @@ export class LikelihoodOracle implements PreferenceOracle {
     const texts = candidates.map((item) => this.#text(item));
     const own = this.#ownOf(query);
     let usage: Usage | undefined;
-    // One after the other: `concurrency` is of calls, and this is one query.
-    for (const items of own) usage = addUsage(usage, await items.learn(candidates, batch));
-    const given = await this.#likelihoods(prefix, texts, batch);
+    let given: Weighed;
+    try {
+      // One after the other: `concurrency` is of calls, and this is one query.
+      for (const [after, items] of own) usage = addUsage(usage, await after.learn(items, batch));
+      given = await this.#likelihoods(prefix, texts, batch);
+    } catch (error) {
+      throw error instanceof OracleError && usage !== undefined ? withPaid(error, usage) : error;
+    }
     usage = addUsage(usage, given.usage);
     const scores = candidates.map((item, i) => {
       const { logLikelihood, tokens } = given.texts[i] as TextLikelihood;
-      const alone = own.map((items) => items.of(item).logLikelihood);
+      const alone = this.#weighedAgainst(item, query).map((after) => after.of(item).logLikelihood);
       const gain = logLikelihood - (logSumExp(alone) - Math.log(alone.length));
       return perToken ? gain / Math.max(1, tokens) : gain;
     });
@@ -280,15 +290,29 @@ export class LikelihoodOracle implements PreferenceOracle {
     return { kind: 'choice', choice: candidates[scores.indexOf(best)] as ItemIndex, meta };
   }
 
-  /** What a query's candidates are weighed against: somebody without a history is not compared with people who have one. */
-  #ownOf({ history }: PreferenceQuery): readonly ItemLikelihoods[] {
-    return history.length === 0 || this.#baseline.length === 0 ? [this.#alone] : this.#baseline;
+  /**
+   * What a candidate of a query is weighed against. Somebody without a history is not compared with people who have one; and after a
+   * history that holds the candidate itself its text would be a copy.
+   */
+  #weighedAgainst(item: ItemIndex, { history }: PreferenceQuery): readonly ItemLikelihoods[] {
+    const others = history.length === 0 ? [] : this.#baseline.filter((after) => !after.holds(item));
+    return others.length === 0 ? [this.#alone] : others;
+  }
+
+  /** The items that each baseline must know for a query. */
+  #ownOf(query: PreferenceQuery): ReadonlyMap<ItemLikelihoods, readonly ItemIndex[]> {
+    const own = new Map<ItemLikelihoods, ItemIndex[]>();
+    for (const item of query.candidates) {
+      for (const after of this.#weighedAgainst(item, query)) own.set(after, [...(own.get(after) ?? []), item]);
+    }
+    return own;
   }
 
   #itemsAfter(history: readonly ItemIndex[]): ItemLikelihoods {
     const { id } = this.#options.languageModel;
     const prefix = likelihoodPrefix(this.#template, this.#historyTexts(history));
     return new ItemLikelihoods({
+      history,
       prefix,
       log: this.#log,
       textOf: (item) => this.#text(item),
@@ -297,11 +321,7 @@ export class LikelihoodOracle implements PreferenceOracle {
     });
   }
 
-  async #likelihoods(
-    prefix: string,
-    texts: readonly string[],
-    batch: QueryBatch,
-  ): Promise<{ readonly texts: readonly TextLikelihood[]; readonly usage: Usage }> {
+  async #likelihoods(prefix: string, texts: readonly string[], batch: QueryBatch): Promise<Weighed> {
     const { languageModel } = this.#options;
     const { answer, attempts } = await this.#model.call(
       batch,
@@ -327,10 +347,11 @@ export class LikelihoodOracle implements PreferenceOracle {
     return history.slice(-this.#options.maxHistory).map((item) => this.#text(item).slice(1));
   }
 
-  /** Tokens of an item's text; a server counts by a request of its own: once an item. */
-  async #tokensOf(item: ItemIndex): Promise<number> {
-    const tokens = this.#tokens.get(item) ?? (await tokensOf(this.#options.languageModel, this.#text(item)));
-    this.#tokens.set(item, tokens);
+  /** Tokens of an item's text, or of what stands before it; a server counts by a request of its own: once each. */
+  async #tokensOf(of: ItemIndex | ItemLikelihoods): Promise<number> {
+    const text = typeof of === 'number' ? this.#text(of) : of.prefix;
+    const tokens = this.#tokens.get(of) ?? (await tokensOf(this.#options.languageModel, text));
+    this.#tokens.set(of, tokens);
     return tokens;
   }
 
@@ -348,6 +369,19 @@ export class LikelihoodOracle implements PreferenceOracle {
     };
     return { calls: 1, ...usage };
   }
+}
+
+/** Tells apart what baselines say: texts of a catalogue may change under the same options. Not SHA-256, which browsers give later only. */
+function digestOf(baseline: readonly ItemLikelihoods[]): string {
+  const rng = new Rng(canonicalJson(baseline.map(({ prefix }) => prefix)));
+  return [0, 1]
+    .map(() =>
+      rng
+        .integer(2 ** 32)
+        .toString(16)
+        .padStart(8, '0'),
+    )
+    .join('');
 }
 
 /** @throws {MalformedAnswer} when `continuationScores` gives something else than one log-likelihood a text. */

@@ -21,7 +21,7 @@ import {
 } from './prompt.js';
 import { type QueryBatch, QueryQueue } from './query-queue.js';
 import { decide, logSumExp } from './score-decision.js';
-import { addUsage, tokensOf } from './usage.js';
+import { addUsage, tokensOf, withPaid } from './usage.js';
 
 /** Log-probabilities may pass 0 by rounding, not by more. */
 const LARGEST_LOG_PROB = 0.01;
@@ -373,10 +373,4 @@ function checkLabelScores(value: unknown, count: number): LabelScores {
     ...(beginsOtherwise === true ? { beginsOtherwise } : {}),
     ...(typeof usage === 'object' && usage !== null ? { usage } : {}),
   };
-}
-
-/** A failure that other calls for the same answer came before. */
-function withPaid(error: OracleError, paid: Usage): OracleError {
-  const { attempts, answer, status, retryAfterMs, cause } = error;
-  return new OracleError(error.message, { attempts, answer, status, retryAfterMs, cause, paid });
 }

@@ -27,3 +27,9 @@ export async function tokensOf(model: LanguageModel | undefined, text: string): 
     throw error;
   }
 }
+
+/** A failure after other calls for the same answer were answered. */
+export function withPaid(error: OracleError, paid: Usage): OracleError {
+  const { attempts, answer, status, retryAfterMs, cause } = error;
+  return new OracleError(error.message, { attempts, answer, status, retryAfterMs, cause, paid });
+}

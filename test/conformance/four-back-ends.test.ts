@@ -25,7 +25,7 @@ const QUESTIONS = Number(process.env.IALP_QUESTIONS ?? 150);
 /** Servers and specifications speak to the same model: one of each kind answers all questions, the others so many. */
 const OF_EACH_DIALECT = 40;
 /** In ms: ten times what a question takes on two cores that have nothing else to do. */
-const LIMIT = 60_000 + 600 * QUESTIONS;
+const LIMIT = 90_000 + 600 * QUESTIONS;
 vi.setConfig({ testTimeout: LIMIT, hookTimeout: LIMIT });
 const catalog = shop();
 const folder = mkdtempSync(join(tmpdir(), 'ialp-four-'));

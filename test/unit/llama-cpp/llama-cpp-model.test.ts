@@ -28,6 +28,7 @@ async function load(options: Partial<LlamaCppModelOptions> = {}): Promise<LlamaC
 describe('LlamaCppModel.load', () => {
   it('refuses wrong options, naming them', async () => {
     await expect(load({ sequences: 0 })).rejects.toThrow(/`sequences` to be an integer from 1 to 64/);
+    await expect(load({ spareSequences: 65 })).rejects.toThrow(/`spareSequences` to be an integer from 0 to 64/);
     await expect(load({ sha256: 'abc' })).rejects.toThrow(/64 hexadecimal digits/);
     await expect(LlamaCppModel.load({ model: file } as never)).rejects.toThrow(InvalidArgumentError);
   });

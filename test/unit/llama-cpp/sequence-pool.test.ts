@@ -5,7 +5,7 @@ import { SequencePool, type SequenceSlot } from '../../../src/llama-cpp/sequence
 const NEVER = new AbortController().signal;
 
 describe('SequencePool', () => {
-  it('gives the free sequence that shares the longest beginning', async () => {
+  it('gives the free sequence of which most can be used again', async () => {
     const pool = new SequencePool(sequences(3));
     const slots = [await take(pool, 1, 2), await take(pool, 1, 3), await take(pool, 7)];
     hold(slots[0], 1, 2, 9);
@@ -30,12 +30,61 @@ describe('SequencePool', () => {
 
   it('leaves a long prefix alone where little of it is shared', async () => {
     const pool = new SequencePool(sequences(2));
-    const first = await take(pool, 1, 2);
-    hold(first, 1, 2, 3, 4, 5, 6);
-    first.prefix = [1, 2, 3, 4, 5, 6] as Token[];
-    pool.release(first);
-    expect(await take(pool, 1, 2, 9)).not.toBe(first);
-    expect(await take(pool, 1, 2, 3)).toBe(first);
+    const slots = [await take(pool, 1, 2), await take(pool, 7)];
+    hold(slots[0], 1, 2, 3, 4, 5, 6);
+    hold(slots[1], 7, 8, 9);
+    for (const slot of slots.toReversed()) pool.release(slot as SequenceSlot);
+    // By age it would be the first.
+    expect(await take(pool, 1, 2, 3, 4)).toBe(slots[0]);
+    pool.release(slots[0] as SequenceSlot);
+    expect(await take(pool, 1, 5)).toBe(slots[1]);
+  });
+
+  it('holds prefixes that have most of their tokens in common, each in a sequence of its own', async () => {
+    const pool = new SequencePool(sequences(3), 1);
+    const prefixes = [1, 2, 3].map((end) => [9, 9, 9, end, end]);
+    const round = async (): Promise<SequenceSlot[]> => {
+      const slots: SequenceSlot[] = [];
+      for (const prefix of prefixes) {
+        const slot = await take(pool, ...prefix);
+        hold(slot, ...prefix);
+        pool.release(slot);
+        slots.push(slot);
+      }
+      return slots;
+    };
+    const first = await round();
+    expect(new Set(first).size).toBe(3);
+    expect(await round()).toEqual(first);
+  });
+
+  it('counts as used again only whole chunks, or the whole prefix', async () => {
+    const pool = new SequencePool(sequences(2), 2, 4);
+    const slots = [await take(pool, 1), await take(pool, 2)];
+    hold(slots[0], 1, 1, 1, 5);
+    hold(slots[1], 2, 2, 2, 2, 5);
+    for (const slot of slots) pool.release(slot as SequenceSlot);
+    // Three of four tokens shared are no chunk: the first is only the one that was idle for longest.
+    expect(await take(pool, 2, 2, 2, 2, 6)).toBe(slots[1]);
+    hold(slots[1], 1, 1, 1, 6);
+    pool.release(slots[1] as SequenceSlot);
+    expect(await take(pool, 1, 1, 1, 7)).toBe(slots[0]);
+  });
+
+  it('has no more out than it may, however many are free', async () => {
+    const pool = new SequencePool(sequences(3), 1);
+    const slot = await take(pool, 1);
+    let isServed = false;
+    const waiting = take(pool, 2).then((got) => {
+      isServed = true;
+      return got;
+    });
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(isServed).toBe(false);
+    pool.release(slot);
+    await waiting;
+    expect(isServed).toBe(true);
   });
 
   it('serves those who wait in the order in which they came', async () => {
@@ -91,6 +140,8 @@ async function take(pool: SequencePool, ...tokens: number[]): Promise<SequenceSl
   return pool.take(tokens as Token[], NEVER);
 }
 
+/** As after a call whose prefix these were. */
 function hold(slot: SequenceSlot | undefined, ...tokens: number[]): void {
+  if (slot !== undefined) slot.prefix = tokens as Token[];
   (slot?.sequence as unknown as Fake).contextTokens = tokens as Token[];
 }

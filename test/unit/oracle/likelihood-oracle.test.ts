@@ -365,6 +365,67 @@ describe('LikelihoodOracle', () => {
       expect(again.counts).toMatchObject({ calls: 1, items: 0 });
     });
 
+    it('weighs an item that stands in a baseline against the others, so that a copy of its text is no prior', async () => {
+      // The model copies: whatever stands in the prompt is likelier by 30 nats.
+      const copier = () =>
+        scriptedModel({ continuation: (prefix, text) => -40 + (prefix.includes(`-${text}\n`) ? 30 : 0) });
+      const languageModel = copier();
+      const oracle = new LikelihoodOracle({ catalog: saws, languageModel, baselineHistories: 2 });
+      const everything = Array.from({ length: saws.size }, (_, item) => item).filter((item) => item !== 1);
+      const ask = { history: [1], candidates: everything };
+      const [estimate] = await oracle.estimate([ask]);
+      const [answer] = await oracle.prefer([ask]);
+      expect(new Set(metaOf(answer).scores?.slice(0, -1))).toEqual(new Set([0]));
+      expect(estimate?.inputTokens).toBe(metaOf(answer).usage?.inputTokens);
+      // Where every baseline holds them, no history is what is left.
+      const few = catalogOf(
+        [1, 2, 3, 4].map((n) => ({ id: `${n}`, title: `t${n}` })),
+        ['title'],
+        'product',
+        'shop',
+        'purchase',
+      );
+      const alone = copier();
+      const small = new LikelihoodOracle({ catalog: few, languageModel: alone, baselineHistories: 2 });
+      expect((await small.prefer([{ history: [0], candidates: [1, 2] }])).map(metaOf)[0]?.scores?.slice(0, 2)).toEqual([
+        0, 0,
+      ]);
+      expect(alone.prompts).toContain(ALONE);
+    });
+
+    it('has another id where the histories read otherwise', () => {
+      const catalogs = [0, 1].map((changed) =>
+        catalogOf(
+          Array.from({ length: 9 }, (_, n) => ({ id: `${n}`, title: `t${n}${changed}` })),
+          ['title'],
+          'product',
+          'shop',
+          'purchase',
+        ),
+      );
+      const ids = (baselineHistories: number): Set<string> =>
+        new Set(
+          catalogs.map((own) => new LikelihoodOracle({ catalog: own, languageModel: prone(), baselineHistories }).id),
+        );
+      expect(ids(2).size).toBe(2);
+      expect(ids(0).size).toBe(1);
+    });
+
+    it('tells what the baselines cost when the question itself fails', async () => {
+      const inner = prone();
+      const languageModel: LanguageModel = {
+        ...inner,
+        continuationScores: async (prefix, texts, options) => {
+          if (prefix.includes('tool1 number1;')) throw Object.assign(new Error('down'), { status: 503 });
+          return (inner.continuationScores as NonNullable<typeof inner.continuationScores>)(prefix, texts, options);
+        },
+      };
+      const oracle = new LikelihoodOracle({ catalog: saws, languageModel, baselineHistories: 2, retries: 0 });
+      const [answer] = await oracle.prefer([query]);
+      expect(answer).toMatchObject({ kind: 'failed', error: { status: 503, paid: { calls: 2 } } });
+      expect((answer as { error: { paid: { inputTokens: number } } }).error.paid.inputTokens).toBeGreaterThan(10);
+    });
+
     it('weighs users without a history against no history', async () => {
       const languageModel = prone();
       const oracle = new LikelihoodOracle({ catalog: saws, languageModel, baselineHistories: 2 });
@@ -419,6 +480,8 @@ describe('LikelihoodOracle', () => {
 
   it.each<[string, object]>([
     ['a broken number of baselines', { baselineHistories: 1.5 }],
+    ['fewer baselines than none', { baselineHistories: -1 }],
+    ['too many baselines', { baselineHistories: 101 }],
     ['a model without `continuationScores`', { languageModel: scriptedModel({ complete: async () => 'a' }) }],
     ['an attribute that is none', { attributes: ['titel'] }],
     ['a threshold of Infinity', { noneBelow: Number.POSITIVE_INFINITY }],
