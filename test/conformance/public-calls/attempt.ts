@@ -16,6 +16,8 @@ export interface Attempt {
 const STOP_MS = 150;
 /** Time between two looks at it. */
 const LOOK_MS = 10;
+/** Processor time after which a call hangs; of the processor, because other programs may keep ours waiting. */
+const HANG_MS = 1000;
 /** A call that has not settled by then waits for something that never comes. */
 const NEVER_MS = 8000;
 
@@ -39,12 +41,12 @@ export async function attempt(entry: PublicCall, valid: Arguments, seed: Mutatio
       never = setTimeout(() => resolve(TIMES_OUT), NEVER_MS);
     });
     const result = await Promise.race([running, waiting]);
-    if (result === TIMES_OUT || milliseconds(started) > entry.hangMs) return { outcome: 'hangs', mutated };
+    if (result === TIMES_OUT || milliseconds(started) > HANG_MS) return { outcome: 'hangs', mutated };
     if (mutated?.isNumberToNaN === true && entry.takesNaN?.test(mutated.path) !== true)
       return { outcome: 'took NaN', mutated };
     return { outcome: 'accepted', mutated };
   } catch (error) {
-    if (milliseconds(started) > entry.hangMs) return { outcome: 'hangs', mutated, error };
+    if (milliseconds(started) > HANG_MS) return { outcome: 'hangs', mutated, error };
     if (error === STOP) return { outcome: 'stopped', mutated };
     return { outcome: error instanceof IalpError ? 'refused' : 'untyped', mutated, error };
   } finally {
@@ -53,7 +55,6 @@ export async function attempt(entry: PublicCall, valid: Arguments, seed: Mutatio
   }
 }
 
-/** Of the processor, because other programs may keep ours waiting. */
 function milliseconds(since: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(since);
   return (user + system) / 1000;

@@ -15,8 +15,6 @@ export interface PublicCall {
   readonly covers: readonly string[];
   /** Cases. */
   readonly runs: number;
-  /** Processor time after which a call hangs, milliseconds. */
-  readonly hangMs: number;
   /** Valid arguments. */
   readonly arguments: fc.Arbitrary<Arguments>;
   /** Calls it with arguments that may have been changed. */
@@ -31,7 +29,6 @@ export interface PublicCall {
 interface Description<A> {
   readonly covers: readonly string[];
   readonly runs?: number;
-  readonly hangMs?: number;
   readonly arguments: { readonly [K in keyof A]: fc.Arbitrary<A[K]> };
   readonly call: (given: A, context: CallContext) => unknown;
   readonly unchecked?: RegExp;
@@ -40,8 +37,6 @@ interface Description<A> {
 
 /** Most entry points cost microseconds: this many cases each. */
 const RUNS = 130;
-/** Most calls take a thousandth of it. */
-const HANG_MS = 1000;
 
 /** A public call; its arguments are typed as they are before one of them is changed. */
 export function publicCall<A extends object>(name: string, description: Description<A>): PublicCall {
@@ -49,7 +44,6 @@ export function publicCall<A extends object>(name: string, description: Descript
     name,
     covers: description.covers,
     runs: description.runs ?? RUNS,
-    hangMs: description.hangMs ?? HANG_MS,
     arguments: fc.record(description.arguments) as unknown as fc.Arbitrary<Arguments>,
     call: (given, context) => description.call(given as unknown as A, context),
     unchecked: description.unchecked,

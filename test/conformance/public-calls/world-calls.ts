@@ -114,8 +114,6 @@ export const worldCalls: readonly PublicCall[] = [
   publicCall('saveWorldFolder and openWorldFolder', {
     covers: ['saveWorldFolder', 'openWorldFolder', 'storedWorld'],
     runs: 60,
-    // Without options it is the world of 600 items: up to 2 s of generating users on a slow machine.
-    hangMs: 6000,
     arguments: {
       stored: fc.record({
         kind: fc.constant('synthetic' as const),
