@@ -11,6 +11,7 @@ import type { PreferenceOracle, PreferenceQuery } from '../oracle/preference-ora
 import { answersStorage, keepAnswers } from './keep-answers.js';
 import { type WorldOptions, withWorldOptions, worldOption } from './load-world.js';
 import {
+  askingOptionsOf,
   type BudgetOptions,
   budgetOf,
   type ModelOptions,
@@ -89,16 +90,15 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
   const out = options.out as string;
   const storage = answersStorage(out);
   const lists = new Map(kinds.map((negatives) => [negatives, listsOf(logs, negatives, options, session)]));
-  const { noise, concurrency, timeout, modelThreads, maxAttributeLength, perToken, baselineHistories, debias } =
-    options;
+  const { debias } = options;
   // Where a method decides on None itself, the threshold is its own.
   const decides = debias !== 'none' && debias !== 'shuffle';
   const noneThreshold = decides ? undefined : options.noneThreshold;
   const opened = await openOracle(options.oracle, {
-    ...{ catalog, readout, seed, noise, noneThreshold, concurrency, storage, signal: session.signal },
+    // Debiasing comes around the record, so that all methods share it: the oracle itself shows what is asked.
+    ...askingOptionsOf({ ...options, debias: 'shuffle' }),
+    ...{ catalog, seed, noneThreshold, storage, signal: session.signal },
     shuffle: false,
-    timeoutMs: timeout === undefined ? undefined : 1000 * timeout,
-    ...{ modelThreads, maxAttributeLength, perToken, baselineHistories },
     say: (line: string) => session.say(line),
   });
   const { oracle, languageModel } = opened;

@@ -233,7 +233,10 @@ export interface OpenedModel {
  *
  * @throws as {@link openOracle}; also for a spec without a model.
  */
-export async function openLanguageModel(spec: string, options: OpenModelOptions): Promise<OpenedModel> {
+export async function openLanguageModel(
+  spec: string,
+  options: Omit<OpenModelOptions, 'baselineHistories'>,
+): Promise<OpenedModel> {
   const parsed = parseOracleSpec(spec);
   if (parsed.kind === 'llama-cpp' || parsed.kind === 'openai-compatible' || parsed.kind === 'ai-sdk')
     return openModel(parsed, options);

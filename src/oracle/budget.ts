@@ -207,10 +207,11 @@ export class Budget {
       const isRefused = status !== undefined && status >= 300 && expected.calls <= 1;
       const failed = isRefused ? { ...NOTHING, calls } : { ...expected, calls: Math.max(calls, expected.calls) };
       if (paid === undefined) return failed;
-      // What was estimated may be those very calls, or have left them out: others were to make them.
+      // The estimate may hold the paid calls, or have left them to other questions: whichever is more.
       const each = times(expected, 1 / Math.max(1, expected.calls));
       const told = this.#priced(paid, times(each, known(paid.calls) ?? 1));
-      return larger(failed, plus(told, { ...NOTHING, calls: known(attempts) ?? 1 }));
+      const last = status !== undefined && status >= 300 ? NOTHING : each;
+      return larger(failed, plus(told, { ...last, calls: known(attempts) ?? 1 }));
     }
     const { usage, cached } = preference.meta ?? {};
     return cached === true ? NOTHING : this.#priced(usage, expected);

@@ -4,6 +4,14 @@ import type { Usage } from './preference-oracle.js';
 import type { QueryBatch } from './query-queue.js';
 import { addUsage } from './usage.js';
 
+/** What the model said of some texts. */
+export interface WeighedTexts {
+  /** One a text. */
+  readonly texts: readonly TextLikelihood[];
+  /** What it cost. */
+  readonly usage: Usage;
+}
+
 /** How {@link ItemLikelihoods} asks and keeps. */
 interface ItemLikelihoodsOptions {
   /** Items of the history in the prefix: their own likelihood would be that of a copy. */
@@ -15,11 +23,7 @@ interface ItemLikelihoodsOptions {
   /** Key of a text after the prefix in the log. */
   readonly keyOf: (text: string) => Promise<string>;
   /** Asks the model how likely texts are after a prefix. */
-  readonly ask: (
-    prefix: string,
-    texts: readonly string[],
-    batch: QueryBatch,
-  ) => Promise<{ readonly texts: readonly TextLikelihood[]; readonly usage: Usage }>;
+  readonly ask: (prefix: string, texts: readonly string[], batch: QueryBatch) => Promise<WeighedTexts>;
   /** Where they are kept; borrowed. */
   readonly log: LikelihoodLog | undefined;
 }

@@ -7,7 +7,7 @@ import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
 import { checkPreferOptions, checkQueries } from './check-query.js';
-import { ItemLikelihoods } from './item-likelihoods.js';
+import { ItemLikelihoods, type WeighedTexts } from './item-likelihoods.js';
 import { itemText, sanitiseText } from './item-text.js';
 import type { ContinuationScores, LanguageModel } from './language-model.js';
 import { LikelihoodLog, type TextLikelihood } from './likelihood-log.js';
@@ -59,12 +59,6 @@ export interface LikelihoodOracleOptions extends ModelCallSettings {
   readonly storage?: Storage;
   /** Their key in the storage; oracles may share one. @default 'likelihoods.jsonl' */
   readonly key?: string;
-}
-
-/** What the model said of some texts. */
-interface Weighed {
-  readonly texts: readonly TextLikelihood[];
-  readonly usage: Usage;
 }
 
 /** Items of a history that stands for anybody's. */
@@ -265,7 +259,7 @@ export class LikelihoodOracle implements PreferenceOracle {
     const texts = candidates.map((item) => this.#text(item));
     const own = this.#ownOf(query);
     let usage: Usage | undefined;
-    let given: Weighed;
+    let given: WeighedTexts;
     try {
       // One after the other: `concurrency` is of calls, and this is one query.
       for (const [after, items] of own) usage = addUsage(usage, await after.learn(items, batch));
@@ -321,7 +315,7 @@ export class LikelihoodOracle implements PreferenceOracle {
     });
   }
 
-  async #likelihoods(prefix: string, texts: readonly string[], batch: QueryBatch): Promise<Weighed> {
+  async #likelihoods(prefix: string, texts: readonly string[], batch: QueryBatch): Promise<WeighedTexts> {
     const { languageModel } = this.#options;
     const { answer, attempts } = await this.#model.call(
       batch,

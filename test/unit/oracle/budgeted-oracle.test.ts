@@ -229,24 +229,33 @@ describe('BudgetedOracle', () => {
 
   it('counts the unreadable answer before a reminder that failed', async () => {
     const catalog = shop();
-    const spentBy = async (fails: boolean): Promise<Spending> => {
+    const spentBy = async (failure?: object): Promise<Spending> => {
+      const fails = failure !== undefined;
       let asked = 0;
       const llm = new LlmOracle({
         catalog,
         retries: 0,
         complete: async () => {
-          if (++asked === 2 && fails) throw Object.assign(new Error('down'), { status: 503 });
+          if (++asked === 2 && fails) throw Object.assign(new Error('down'), failure);
           return { text: asked === 1 ? 'that is hard to say' : 'a', usage: { inputTokens: 40, outputTokens: 9 } };
         },
       });
-      const oracle = new BudgetedOracle({ oracle: llm, caps: { calls: 100 } });
+      const estimate = async (): Promise<Usage[]> => [{ calls: 1, inputTokens: 41, outputTokens: 1 }];
+      const priced: PreferenceOracle = {
+        id: llm.id,
+        prefer: (queries, options) => llm.prefer(queries, options),
+        estimate,
+      };
+      const oracle = new BudgetedOracle({ oracle: priced, caps: { calls: 100 } });
       const [answer] = await oracle.prefer([{ history: [1], candidates: [2, 3, 4] }]);
       expect(answer?.kind).toBe(fails ? 'failed' : 'choice');
       return oracle.spent;
     };
-    expect(await spentBy(false)).toMatchObject({ calls: 2, inputTokens: 80, outputTokens: 18 });
+    expect(await spentBy()).toMatchObject({ calls: 2, inputTokens: 80, outputTokens: 18 });
     // The server refused the second; the first was answered, and is paid.
-    expect(await spentBy(true)).toMatchObject({ calls: 2, inputTokens: 40, outputTokens: 9 });
+    expect(await spentBy({ status: 503 })).toMatchObject({ calls: 2, inputTokens: 40, outputTokens: 9 });
+    // Nobody knows whether the second was answered: both count.
+    expect(await spentBy({})).toMatchObject({ calls: 2, inputTokens: 40 + 41, outputTokens: 10 });
   });
 
   it('prints no warning of too many listeners, however many groups are out', async () => {
