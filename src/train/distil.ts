@@ -283,7 +283,11 @@ export interface PlanDistilOptions extends QuestionPlanOptions {
   readonly storage?: Storage;
   /** Key of the answers in the storage. @default 'answers.jsonl' */
   readonly key?: string;
-  /** Questions that are rendered and counted, drawn from those to ask; the rest is extrapolated. @default 200 */
+  /**
+   * Questions that are rendered and counted, drawn from those to ask; the rest is extrapolated. Of an oracle whose first answers pay for
+   * later ones (`LikelihoodOracle`, each item once), all are counted.
+   * @default 200
+   */
   readonly sample?: number;
   /** US dollars for a million tokens, where the back-end does not tell what it costs. @default nothing is known */
   readonly prices?: TokenPrices | undefined;
@@ -332,37 +336,55 @@ export async function planDistil(options: PlanDistilOptions): Promise<DistilPlan
   }
   const recorded = plan.count - toAsk;
   const rng = new Rng(checked.seed).fork('plan-distil');
-  const places = rng.sample(toAsk, Math.min(sample, toAsk)).sort();
-  const queries: PreferenceQuery[] = [];
-  let s = 0;
-  let stream: QuestionStream | undefined;
-  for (const place of places) {
-    while ((ends[s] as number) <= place) {
-      s++;
-      stream = undefined;
+  const draw = async (count: number): Promise<PreferenceQuery[]> => {
+    const queries: PreferenceQuery[] = [];
+    let s = 0;
+    let stream: QuestionStream | undefined;
+    for (const place of rng.sample(toAsk, count).sort()) {
+      while ((ends[s] as number) <= place) {
+        s++;
+        stream = undefined;
+      }
+      if (stream === undefined) {
+        stream = plan.stream(s);
+        if (log !== undefined) await replay(stream, log);
+      }
+      const step = plan.stepsOf(s) - ((ends[s] as number) - place);
+      while (stream.step < step) {
+        const { candidates } = stream.next as PreferenceQuery;
+        const choice = candidates[rng.integer(candidates.length)] as ItemIndex;
+        stream.answer({ kind: 'choice', choice });
+      }
+      queries.push(stream.next as PreferenceQuery);
     }
-    if (stream === undefined) {
-      stream = plan.stream(s);
-      if (log !== undefined) await replay(stream, log);
-    }
-    const step = plan.stepsOf(s) - ((ends[s] as number) - place);
-    while (stream.step < step) {
-      const { candidates } = stream.next as PreferenceQuery;
-      const choice = candidates[rng.integer(candidates.length)] as ItemIndex;
-      stream.answer({ kind: 'choice', choice });
-    }
-    queries.push(stream.next as PreferenceQuery);
-  }
-  const estimates = queries.length === 0 ? [] : await oracle.estimate?.(queries);
-  if (estimates !== undefined && (!Array.isArray(estimates) || estimates.length !== queries.length)) {
-    throw new OracleError(
-      `${oracle.id}: expected \`estimate\` to give ${queries.length} costs, got ${describeValue(estimates)}`,
-    );
-  }
+    return queries;
+  };
+  const queries = await draw(Math.min(sample, toAsk));
+  // The sample twice over: where the second time is cheaper, answers pay for later ones (each item by itself, once), and a sample
+  // multiplied up would be billed for that many times.
+  const estimates = queries.length === 0 ? [] : await estimatesOf(oracle, [...queries, ...queries]);
   if (estimates === undefined) return { total: plan.count, recorded, sampled: 0, toCome: undefined };
-  const ledger = new Ledger(prices);
-  for (const usage of estimates) ledger.add(usage);
-  return { total: plan.count, recorded, sampled: queries.length, toCome: ledger.forecast(toAsk) ?? ledger.total };
+  const once = Ledger.of(estimates.slice(0, queries.length), prices);
+  const again = Ledger.of(estimates.slice(queries.length), prices);
+  if (queries.length === toAsk || canonicalJson({ ...once.total }) === canonicalJson({ ...again.total })) {
+    return { total: plan.count, recorded, sampled: queries.length, toCome: once.forecast(toAsk) ?? once.total };
+  }
+  const all = Ledger.of((await estimatesOf(oracle, await draw(toAsk))) ?? [], prices);
+  return { total: plan.count, recorded, sampled: toAsk, toCome: all.total };
+}
+
+/** @returns one cost a query; undefined where the oracle cannot tell. */
+async function estimatesOf(
+  oracle: PreferenceOracle,
+  queries: readonly PreferenceQuery[],
+): Promise<readonly Usage[] | undefined> {
+  const estimates: unknown = await oracle.estimate?.(queries);
+  if (estimates === undefined || (Array.isArray(estimates) && estimates.length === queries.length)) {
+    return estimates as readonly Usage[] | undefined;
+  }
+  throw new OracleError(
+    `${oracle.id}: expected \`estimate\` to give ${queries.length} costs, got ${describeValue(estimates)}`,
+  );
 }
 
 /** Options of {@link openQuestions}. */
@@ -502,6 +524,13 @@ class Ledger {
     this.#prices = prices;
     const { calls = 0, inputTokens = 0, outputTokens = 0, usd: costUsd = 0 } = spent ?? {};
     this.#total = { questions, calls, inputTokens, outputTokens, costUsd };
+  }
+
+  /** What these cost together. */
+  static of(usages: readonly Usage[], prices: TokenPrices | undefined): Ledger {
+    const ledger = new Ledger(prices);
+    for (const usage of usages) ledger.add(usage);
+    return ledger;
   }
 
   get total(): DistilCost {

@@ -4,10 +4,12 @@ import { PopularityPolicy } from '../../../src/agent/popularity-policy.js';
 import { Sequences } from '../../../src/catalog/sequences.js';
 import { BudgetExceededError, InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
 import { MemoryStorage } from '../../../src/foundation/storage.js';
+import { LikelihoodOracle } from '../../../src/oracle/likelihood-oracle.js';
 import type { PreferenceOracle, PreferenceQuery } from '../../../src/oracle/preference-oracle.js';
 import { readAnswers } from '../../../src/oracle/recorded-answers.js';
 import { RecordingOracle } from '../../../src/oracle/recording-oracle.js';
 import { type Script, type ScriptedAnswer, ScriptedOracle } from '../../../src/oracle/scripted-oracle.js';
+import { scriptedModel } from '../../../src/testing/scripted-model.js';
 import { tinyCatalog } from '../../../src/testing/tiny-envs.js';
 import {
   type DistilOptions,
@@ -351,6 +353,29 @@ describe('planDistil', () => {
       expect((dry.toCome?.[unit] as number) / spent[unit]).toBeLessThan(1.02);
     }
   });
+
+  it.each([0, 2])(
+    'counts what is paid once an item once, however small the sample, with %i baselines',
+    async (baselines) => {
+      const oracle = (): LikelihoodOracle =>
+        new LikelihoodOracle({
+          ...{ catalog, baselineHistories: baselines },
+          languageModel: scriptedModel({ continuation: (prefix, text) => -text.length - prefix.length / 100 }),
+        });
+      const options = { ...base, count: 1000, emptyShare: 0.2 };
+      const dry = await planDistil({ ...options, oracle: oracle(), sample: 20 });
+      expect(dry).toMatchObject({ total: 1000, sampled: 1000 });
+      const { spent } = await distil({ ...options, oracle: oracle(), storage: new MemoryStorage() });
+      for (const unit of ['calls', 'inputTokens'] as const) {
+        expect((dry.toCome?.[unit] as number) / spent[unit]).toBeGreaterThan(0.9);
+        expect((dry.toCome?.[unit] as number) / spent[unit]).toBeLessThan(1.1);
+      }
+      // The negative control: twenty questions, each paying for its own items, times fifty.
+      const few = questionsOf(options).slice(0, 20);
+      const calls = (await oracle().estimate(few)).reduce((sum, usage) => sum + (usage.calls as number), 0);
+      expect((calls * 50) / spent.calls).toBeGreaterThan(1.3);
+    },
+  );
 
   it('leaves out what is on record', async () => {
     const storage = new MemoryStorage();
