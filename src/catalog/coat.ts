@@ -56,7 +56,8 @@ export interface CoatOptions {
 /** Coat Shopping, read. U users by I items; the real files have 290 by 300 (the paper's Table 2 has them swapped). */
 export interface CoatData {
   /**
-   * The coats, ids `coat-0`.. by column. Attributes `gender`, `colour`, `type` (or the last two); `frontPage` (and `gender`) as extra ones.
+   * The coats, ids `coat-0`.. by column. Attributes `gender`, `colour`, `type` (or the last two); `frontPage`, `title` (and `gender`) as
+   * extra ones. The title is the same in words, "women's navy trench coat": a small language model weighs it better (`rewordedCatalog`).
    */
   readonly catalog: Catalog;
   /** Number of users, U. */
@@ -141,7 +142,7 @@ export function parseCoat(files: CoatFiles, options: CoatOptions = {}): CoatData
     itemNoun: 'coat',
     behavior: 'purchase',
     attributes: attributes === 'paper' ? paper : ['gender', ...paper],
-    extraAttributes: attributes === 'paper' ? ['gender', 'frontPage'] : ['frontPage'],
+    extraAttributes: [...(attributes === 'paper' ? ['gender'] : []), 'frontPage', 'title'],
   });
   return {
     catalog,
@@ -264,12 +265,34 @@ function coats(features: OneHot, items: number, mapSource: string): Item[] {
     throw new InvalidDataError(message, { source: mapSource, line: features.names.length + 1, field: column });
   });
   return Array.from({ length: items }, (_, i) => {
-    const item: Record<string, string> & { id: string } = { id: `coat-${i}` };
-    for (const { name, columns, values } of attributes) {
-      item[name] = values[columns.findIndex((c) => features.data[i * features.names.length + c] === 1)] as string;
-    }
-    return item;
+    const own = Object.fromEntries(
+      attributes.map(({ name, columns, values }) => [
+        name,
+        values[columns.findIndex((c) => features.data[i * features.names.length + c] === 1)],
+      ]),
+    ) as CoatAttributes;
+    return { ...own, id: `coat-${i}`, title: titleOf(own) };
   });
+}
+
+type CoatAttributes = Readonly<Record<keyof typeof ITEM_ATTRIBUTES, string>>;
+
+/** What people call the types that are not called "… jacket". */
+const TYPE_WORDS: ReadonlyMap<string, string> = new Map([
+  ['other', 'jacket'],
+  ['parkas', 'parka'],
+  ['pea', 'pea coat'],
+  ['shells', 'shell jacket'],
+  ['trench', 'trench coat'],
+  ['vests', 'vest'],
+]);
+const COLOUR_WORDS: ReadonlyMap<string, string> = new Map([
+  ['multi', 'multicolor '],
+  ['other', ''],
+]);
+
+function titleOf({ gender, colour, type }: CoatAttributes): string {
+  return `${gender}'s ${COLOUR_WORDS.get(colour) ?? `${colour} `}${TYPE_WORDS.get(type) ?? `${type} jacket`}`;
 }
 
 /** Lines without their ends; a last line may lack its line break, a byte order mark is no part of the first. */

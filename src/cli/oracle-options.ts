@@ -23,6 +23,8 @@ export interface ModelOptions {
   readonly maxAttributeLength?: number;
   /** Whether likelihoods are taken by token. */
   readonly perToken?: boolean;
+  /** How much of what a text is likely by itself is taken off. */
+  readonly ownWeight?: number;
   /** Random histories that candidates are weighed against. */
   readonly baselineHistories?: number;
 }
@@ -42,6 +44,11 @@ export function withModelOptions(command: Command): Command {
     .option('--model-threads <n>', 'threads of a llama-cpp model (default: the idle cores)', integer(1, 512))
     .addOption(maxAttributeLengthOption())
     .option('--per-token', 'weigh texts by token, so that long ones have no larger scores; of --readout likelihood')
+    .option(
+      '--own-weight <w>',
+      'how much of what a text is likely by itself is taken off, 0 to 1; of --readout likelihood (default: 1)',
+      real(0, 1),
+    )
     .option(
       '--baseline-histories <n>',
       'weigh texts against so many histories of random items, not against none; of --readout likelihood (default: 0)',
@@ -103,11 +110,12 @@ export function askingOptionsOf({
   modelThreads,
   maxAttributeLength,
   perToken,
+  ownWeight,
   baselineHistories,
 }: ModelOptions & DebiasOptions): Omit<OpenOracleOptions, 'catalog'> {
   const timeoutMs = timeout === undefined ? undefined : 1000 * timeout;
   const asked = { readout, debias, permutations, perMinute, noneThreshold, maxAttributeLength };
-  return { ...asked, perToken, baselineHistories, noise, concurrency, timeoutMs, modelThreads };
+  return { ...asked, perToken, ownWeight, baselineHistories, noise, concurrency, timeoutMs, modelThreads };
 }
 
 /** Options that cap what a job may cost. */

@@ -155,6 +155,8 @@ export interface OpenOracleOptions {
   readonly maxAttributeLength?: number | undefined;
   /** Whether the likelihood read-out takes the mean over tokens. @default false */
   readonly perToken?: boolean | undefined;
+  /** How much of what an item's text is likely by itself the likelihood read-out takes off, 0 to 1. @default 1 */
+  readonly ownWeight?: number | undefined;
   /** Histories of random items that the likelihood read-out weighs candidates against. @default 0: against no history */
   readonly baselineHistories?: number | undefined;
   /** Threads of a model in this process. @default the idle cores */
@@ -306,10 +308,20 @@ function checkReadout(options: OpenOracleOptions): void {
       argument: 'debias',
     });
   }
-  const ofLikelihood = { perToken: '--per-token', baselineHistories: '--baseline-histories' } as const;
-  for (const [argument, flag] of Object.entries(ofLikelihood) as [keyof typeof ofLikelihood, string][]) {
-    if (readout === 'likelihood' || !options[argument]) continue;
+  const ofLikelihood = {
+    perToken: { flag: '--per-token', unsaid: false },
+    ownWeight: { flag: '--own-weight', unsaid: 1 },
+    baselineHistories: { flag: '--baseline-histories', unsaid: 0 },
+  } as const;
+  for (const [argument, { flag, unsaid }] of Object.entries(ofLikelihood)) {
+    const said = options[argument as keyof typeof ofLikelihood] ?? unsaid;
+    if (readout === 'likelihood' || said === unsaid) continue;
     throw new InvalidArgumentError(`${flag} is for --readout likelihood: labels have no texts to weigh`, { argument });
+  }
+  if (options.ownWeight === 0 && (options.baselineHistories ?? 0) > 0) {
+    throw new InvalidArgumentError('--baseline-histories is not for --own-weight 0: nothing is weighed against them', {
+      argument: 'baselineHistories',
+    });
   }
 }
 
@@ -403,6 +415,7 @@ function openReadout(
       ...{ catalog, languageModel, ...asked },
       ...(noneThreshold === undefined ? {} : { noneBelow: noneThreshold }),
       ...(options.perToken === undefined ? {} : { perToken: options.perToken }),
+      ...(options.ownWeight === undefined ? {} : { ownWeight: options.ownWeight }),
       ...(options.baselineHistories === undefined ? {} : { baselineHistories: options.baselineHistories }),
       ...(storage === undefined ? {} : { storage }),
     });

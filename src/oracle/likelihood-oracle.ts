@@ -41,6 +41,13 @@ export interface LikelihoodOracleOptions extends ModelCallSettings {
    */
   readonly perToken?: boolean;
   /**
+   * How much of what a candidate is likely by itself is taken off its score, 0 to 1. At 1 only what the history adds counts; at 0 likely
+   * texts win, which is worth something where plain words name what most people want, and items by themselves are never asked for.
+   * Choose it on held-out lists.
+   * @default 1
+   */
+  readonly ownWeight?: number;
+  /**
    * What a candidate is likely by itself is taken after this many histories of five items drawn from the catalogue, and averaged, in
    * place of no history: so a score says what this user's history adds to anybody's. An item that stands in one of them is weighed
    * against the others, and users without a history against no history. Each costs its five items and the candidate's tokens, once an item.
@@ -97,6 +104,7 @@ const schema = z
       )
       .default(Number.NEGATIVE_INFINITY),
     perToken: z.boolean().default(false),
+    ownWeight: z.number().min(0).max(1).default(1),
     baselineHistories: z.int().min(0).max(100).default(0),
     template: likelihoodTemplateSchema.optional(),
     ...itemTextShape,
@@ -104,11 +112,15 @@ const schema = z
     storage: storageSchema.optional(),
     key: z.string().min(1).default('likelihoods.jsonl'),
   })
-  .superRefine(checkAttributes);
+  .superRefine(checkAttributes)
+  .refine(({ ownWeight, baselineHistories }) => ownWeight > 0 || baselineHistories === 0, {
+    message: 'expected 0 where `ownWeight` is 0: nothing is weighed against them',
+    path: ['baselineHistories'],
+  });
 
 /**
  * A language model as oracle that weighs texts instead of naming a letter (oracles.md 10; a departure from the paper): the score of
- * a candidate is log p(its text | the history) - log p(its text | nothing, or anybody's history), summed over its tokens. Models far
+ * a candidate is log p(its text | the history) - `ownWeight` log p(its text | nothing, or anybody's history), summed over its tokens. Models far
  * too small to choose by letter know something this way. Base models will do; any number of candidates, from 2.
  *
  * The second term depends on the item alone: it is asked once an item and kept, in `storage` where one is given, by the SHA-256 of
@@ -139,7 +151,7 @@ export class LikelihoodOracle implements PreferenceOracle {
   constructor(options: LikelihoodOracleOptions) {
     this.#options = checkOptions(schema, options, 'LikelihoodOracle');
     const { catalog, languageModel, noneBelow, perToken, template, attributes, storage, key } = this.#options;
-    const { maxAttributeLength, maxHistory, concurrency, baselineHistories } = this.#options;
+    const { maxAttributeLength, maxHistory, concurrency, baselineHistories, ownWeight } = this.#options;
     this.#template = template ?? likelihoodTemplate(catalog);
     const { version, ...words } = this.#template;
     this.itemCount = catalog.size;
@@ -161,6 +173,7 @@ export class LikelihoodOracle implements PreferenceOracle {
       `attribute<=${maxAttributeLength}`,
       `history<=${maxHistory}`,
       perToken ? 'mean' : 'sum',
+      ...(ownWeight === 1 ? [] : [`own*${ownWeight}`]),
       ...(baselineHistories === 0 ? [] : [`baseline ${baselineHistories}#${digestOf(this.#baseline)}`]),
       ...(noneBelow === Number.NEGATIVE_INFINITY ? [] : [`none<${noneBelow}`]),
     ].join('|');
@@ -252,7 +265,7 @@ export class LikelihoodOracle implements PreferenceOracle {
 
   async #weigh(query: PreferenceQuery, batch: QueryBatch): Promise<Preference> {
     const started = performance.now();
-    const { noneBelow, perToken } = this.#options;
+    const { noneBelow, perToken, ownWeight } = this.#options;
     const prefix = this.#prefix(query);
     if (prefix === undefined) return { kind: 'none', meta: { usage: { calls: 0, inputTokens: 0, outputTokens: 0 } } };
     const { candidates } = query;
@@ -271,7 +284,8 @@ export class LikelihoodOracle implements PreferenceOracle {
     const scores = candidates.map((item, i) => {
       const { logLikelihood, tokens } = given.texts[i] as TextLikelihood;
       const alone = this.#weighedAgainst(item, query).map((after) => after.of(item).logLikelihood);
-      const gain = logLikelihood - (logSumExp(alone) - Math.log(alone.length));
+      const gain =
+        ownWeight === 0 ? logLikelihood : logLikelihood - ownWeight * (logSumExp(alone) - Math.log(alone.length));
       return perToken ? gain / Math.max(1, tokens) : gain;
     });
     const meta = {
@@ -285,10 +299,11 @@ export class LikelihoodOracle implements PreferenceOracle {
   }
 
   /**
-   * What a candidate of a query is weighed against. Somebody without a history is not compared with people who have one; and after a
+   * What a candidate of a query is weighed against, nothing where that has no weight. Somebody without a history is not compared with people who have one; and after a
    * history that holds the candidate itself its text would be a copy.
    */
   #weighedAgainst(item: ItemIndex, { history }: PreferenceQuery): readonly ItemLikelihoods[] {
+    if (this.#options.ownWeight === 0) return [];
     const others = history.length === 0 ? [] : this.#baseline.filter((after) => !after.holds(item));
     return others.length === 0 ? [this.#alone] : others;
   }

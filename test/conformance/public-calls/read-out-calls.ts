@@ -112,6 +112,8 @@ export const readOutCalls: readonly PublicCall[] = [
         languageModel: model,
         noneBelow: within(-5, 5),
         perToken: fc.boolean(),
+        ownWeight: fc.constantFrom(0.25, 1),
+        baselineHistories: fc.constantFrom(0, 2),
         template: fc.constant({ ...likelihoodTemplate(catalog) }),
         attributes: fc.constantFrom(['title'], ['title', 'category']),
         maxAttributeLength: fc.constantFrom(5, 200),

@@ -33,6 +33,8 @@ describe('parseCoat', () => {
     expect(data.catalog.ids()).toEqual(['coat-0', 'coat-1', 'coat-2']);
     expect(data.catalog.texts()).toEqual(['men; navy; pea', 'women; navy; rain', 'men; navy; rain']);
     expect([...data.catalog.attributeCodes('frontPage')]).toEqual([0, 1, 1]);
+    const titles = data.catalog.ids().map((_, item) => data.catalog.attribute(item, 'title'));
+    expect(titles).toEqual(["men's navy pea coat", "women's navy rain jacket", "men's navy rain jacket"]);
   });
 
   it('shows the two attributes of the paper when asked to, and keeps the gender', () => {
@@ -40,6 +42,21 @@ describe('parseCoat', () => {
     expect(catalog.texts()).toEqual(['navy; pea', 'navy; rain', 'navy; rain']);
     expect(catalog.attributes).toEqual(['colour', 'type']);
     expect([...catalog.attributeCodes('gender')]).toEqual([0, 1, 0]);
+  });
+
+  it.each([
+    ['other', 'other', "men's jacket"],
+    ['multi', 'trench', "men's multicolor trench coat"],
+    ['red', 'vests', "men's red vest"],
+    ['beige', 'parkas', "men's beige parka"],
+    ['gray', 'shells', "men's gray shell jacket"],
+    ['constructor', 'constructor', "men's constructor constructor jacket"],
+  ])('says a coat of colour %s and type %s in words', (colour, type, title) => {
+    const { catalog } = parseCoat({
+      ...files,
+      itemFeatureMap: `gender:men\ngender:women\njackettype:rain\njackettype:${type}\ncolor:${colour}\nonfrontpage:yes\nonfrontpage:no`,
+    });
+    expect(catalog.attribute(2, 'title')).toBe(title);
   });
 
   it('does without test ratings, with CRLF, and with a byte order mark', () => {

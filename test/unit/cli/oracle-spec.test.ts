@@ -118,9 +118,9 @@ describe('openOracle', () => {
           readout: 'likelihood',
           maxAttributeLength: 9,
           perToken,
-          ...(perToken ? { baselineHistories: 2 } : {}),
+          ...(perToken ? { ownWeight: 0.5, baselineHistories: 2 } : {}),
         });
-        expect(oracle.id).toContain(perToken ? '|mean|baseline 2' : '|sum');
+        expect(oracle.id).toContain(perToken ? '|mean|own*0.5|baseline 2' : '|sum');
         expect(oracle.id).toContain('|attribute<=9|');
         await close();
       }
@@ -130,6 +130,13 @@ describe('openOracle', () => {
       await expect(openOracle(spec, { catalog, baselineHistories: 2 })).rejects.toThrow(
         /--baseline-histories is for --readout likelihood/,
       );
+      // 0 says as much as any other weight: it must not pass for nothing said.
+      await expect(openOracle(spec, { catalog, ownWeight: 0 })).rejects.toThrow(
+        /--own-weight is for --readout likelihood/,
+      );
+      await expect(
+        openOracle(spec, { catalog, readout: 'likelihood', ownWeight: 0, baselineHistories: 2 }),
+      ).rejects.toThrow(/--baseline-histories is not for --own-weight 0/);
       const wrong = openOracle(spec, { catalog, readout: 'likelihood', debias: 'cyclic' });
       await expect(wrong).rejects.toThrow(/--debias cyclic is for --readout label/);
     } finally {

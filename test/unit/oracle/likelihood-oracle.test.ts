@@ -49,6 +49,32 @@ describe('LikelihoodOracle', () => {
     expect(metaOf(mean).scores?.slice(0, 3)).toEqual([1 / 3, 1, -1 / 5]);
   });
 
+  it('takes off as much of what a text is likely by itself as it is told; nothing, and it does not ask for it', async () => {
+    const asked: string[] = [];
+    const languageModel: LanguageModel = {
+      id: 'spy',
+      continuationScores: async (prefix) => {
+        asked.push(prefix);
+        return { logLikelihoods: prefix === ALONE ? [-10, -40, -20] : [-9, -30, -21], tokens: [3, 10, 5] };
+      },
+    };
+    const query = { history: [0, 7], candidates: [1, 2, 3] };
+    const ask = async (options: Partial<LikelihoodOracleOptions>): Promise<readonly number[] | undefined> =>
+      metaOf((await make({ languageModel, ...options }).prefer([query]))[0]).scores?.slice(0, 3);
+    expect(await ask({ ownWeight: 0.5 })).toEqual([-4, -10, -11]);
+    expect(await ask({ ownWeight: 0.5, perToken: true })).toEqual([-4 / 3, -1, -11 / 5]);
+    expect(asked).toHaveLength(4);
+    asked.length = 0;
+    const oracle = make({ languageModel, ownWeight: 0 });
+    expect(await oracle.estimate([query])).toMatchObject([{ calls: 1 }]);
+    expect(metaOf((await oracle.prefer([query]))[0]).scores?.slice(0, 3)).toEqual([-9, -30, -21]);
+    expect(asked).toHaveLength(1);
+    expect(asked).not.toContain(ALONE);
+    expect(oracle.counts).toMatchObject({ calls: 1, items: 0 });
+    // Of nobody nothing is known: still None, not the likeliest text.
+    expect(await oracle.prefer([{ history: [], candidates: [1, 2] }])).toMatchObject([{ kind: 'none' }]);
+  });
+
   it.each([
     [
       'listening',
@@ -464,6 +490,8 @@ describe('LikelihoodOracle', () => {
       {},
       { noneBelow: 1 },
       { perToken: true },
+      { ownWeight: 0 },
+      { ownWeight: 0.5 },
       { baselineHistories: 1 },
       { baselineHistories: 2 },
       { template: { ...likelihoodTemplate(catalog), next: 'Then:' } },
@@ -479,6 +507,10 @@ describe('LikelihoodOracle', () => {
   });
 
   it.each<[string, object]>([
+    ['a weight below 0', { ownWeight: -0.1 }],
+    ['a weight above 1', { ownWeight: 1.1 }],
+    ['a weight of NaN', { ownWeight: Number.NaN }],
+    ['baselines that weigh nothing', { ownWeight: 0, baselineHistories: 2 }],
     ['a broken number of baselines', { baselineHistories: 1.5 }],
     ['fewer baselines than none', { baselineHistories: -1 }],
     ['too many baselines', { baselineHistories: 101 }],
