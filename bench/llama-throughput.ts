@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { type ControlledEvaluateInputItem, getLlama, type LlamaContextSequence, type Token } from 'node-llama-cpp';
 import { Rng } from '../src/foundation/rng.js';
 import { ContinuationTree, commonLength } from '../src/llama-cpp/continuation-tree.js';
-import { LlamaCppModel } from '../src/llama-cpp/llama-cpp-model.js';
+import { CHUNK, LlamaCppModel } from '../src/llama-cpp/llama-cpp-model.js';
 import { LogitReader } from '../src/llama-cpp/logit-reader.js';
 import { writeTinyLlama } from '../test/fixtures/gguf/tiny-llama.js';
 
@@ -72,12 +72,9 @@ function tokenise(text: string): Token[] {
 }
 
 let held: readonly Token[] = [];
-let lastPrefix: readonly Token[] = [];
-/** What of a prefix need not be evaluated: all of the last one, of another a multiple of 32 tokens, as `LlamaCppModel` cuts it. */
+/** What of a prefix need not be evaluated, in whole chunks, as `LlamaCppModel` cuts it. */
 function reused(prefix: readonly Token[]): number {
-  const isLast = lastPrefix.length === prefix.length && commonLength(lastPrefix, prefix) === prefix.length;
-  lastPrefix = prefix;
-  return isLast ? prefix.length : Math.floor(commonLength(held, prefix) / 32) * 32;
+  return Math.floor(commonLength(held, prefix) / CHUNK) * CHUNK;
 }
 
 /** What the bare loop has to do for a question, prepared so that its time is the library's alone. */

@@ -7,8 +7,8 @@ export interface SequenceSlot {
   readonly sequence: LlamaContextSequence;
   /** Tokens whose keys and values it holds. */
   tokens: readonly Token[];
-  /** Of those, the beginning that was evaluated as the prefix of the last call. */
-  prefix: readonly Token[];
+  /** Of those, how many from the beginning were evaluated in whole chunks, and may be used again. */
+  whole: number;
   /** Turn at which it was last taken: the smallest was idle for longest. */
   usedAt: number;
 }
@@ -19,8 +19,8 @@ interface Waiting {
 }
 
 /**
- * Gives out sequences in the order of asking, a limited number at a time. Who asks gets, among the free ones: that whose prefix is
- * wholly a beginning of its tokens, the longest; else an empty one; else that of which most can be used again, if that is at least as
+ * Gives out sequences in the order of asking, a limited number at a time. Who asks gets, among the free ones: that whose whole chunks
+ * are all a beginning of its tokens, the longest; else one that holds none; else that of which most can be used again, if that is at least as
  * much as would be lost; else that which was idle for longest, so that the others keep what they hold.
  */
 export class SequencePool {
@@ -35,10 +35,10 @@ export class SequencePool {
   /**
    * @param sequences - all empty.
    * @param most - how many may be out at a time; the others hold what they hold. @default all
-   * @param chunk - a prefix is used again in multiples of so many tokens, or wholly. @default 1
+   * @param chunk - a prefix is used again in multiples of so many tokens. @default 1
    */
   constructor(sequences: readonly LlamaContextSequence[], most = sequences.length, chunk = 1) {
-    this.#free = new Set(sequences.map((sequence) => ({ sequence, tokens: [], prefix: [], usedAt: 0 })));
+    this.#free = new Set(sequences.map((sequence) => ({ sequence, tokens: [], whole: 0, usedAt: 0 })));
     this.#size = sequences.length;
     this.#most = most;
     this.#chunk = chunk;
@@ -89,18 +89,21 @@ export class SequencePool {
     const slots = [...this.#free].toSorted((one, other) => one.usedAt - other.usedAt);
     // How many of its tokens each would not evaluate, and how many that it holds would go.
     const uses = slots.map((slot) => {
-      const held = Math.max(slot.prefix.length, Math.min(1, slot.tokens.length));
-      const shared = commonLength(slot.tokens, tokens);
-      const used = shared >= held ? shared : Math.floor(shared / this.#chunk) * this.#chunk;
-      return { slot, used, lost: Math.max(0, held - used) };
+      const used = reusable(slot, tokens, this.#chunk);
+      return { slot, used, lost: slot.whole - used };
     });
     const mostUsed = (of: typeof uses) => of.toSorted((one, other) => other.used - one.used)[0];
     const { slot } = (mostUsed(uses.filter(({ used, lost }) => used > 0 && lost === 0)) ??
-      uses.find(({ slot: { tokens: own } }) => own.length === 0) ??
+      uses.find(({ slot: { whole } }) => whole === 0) ??
       mostUsed(uses.filter(({ used, lost }) => used > 0 && used >= lost)) ??
       uses[0]) as (typeof uses)[number];
     this.#free.delete(slot);
     slot.usedAt = ++this.#turn;
     return slot;
   }
+}
+
+/** How many tokens of the beginning of `tokens` need not be evaluated again, in whole chunks. */
+export function reusable({ tokens: held, whole }: SequenceSlot, tokens: readonly Token[], chunk: number): number {
+  return Math.min(whole, Math.floor(commonLength(held, tokens) / chunk) * chunk);
 }

@@ -5,7 +5,7 @@ import { getLlama, type LlamaContextSequence, type Token } from 'node-llama-cpp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Catalog, type ItemIndex } from '../../src/catalog/catalog.js';
 import { Rng } from '../../src/foundation/rng.js';
-import { LlamaCppModel } from '../../src/llama-cpp/llama-cpp-model.js';
+import { CHUNK, LlamaCppModel } from '../../src/llama-cpp/llama-cpp-model.js';
 import { LogitReader } from '../../src/llama-cpp/logit-reader.js';
 import { renderTable1 } from '../../src/oracle/prompt.js';
 import { type TinyLlama, TinyLora, writeTinyLlama } from '../fixtures/gguf/tiny-llama.js';
@@ -199,15 +199,27 @@ describe('llama.cpp on SmolLM2-135M', () => {
   it.skipIf(real === undefined)('gives the same numbers whatever was asked before', async () => {
     const continuations = [' Nitrile gloves', ' Hex bolt M8, zinc plated'];
     const smol = await LlamaCppModel.load({ file: real as string, threads: 1, contextSize: 1024 });
-    const alone = await smol.continuationScores(prefix, continuations);
-    // A longer and a shorter text with the same beginning, and another one: each leaves other keys behind.
-    for (const before of [
-      `${prefix.slice(0, -40)} and much more of it`,
-      prefix.slice(0, 120),
-      'A customer bought:\n-',
-    ]) {
-      await smol.continuationScores(before, [' Hex bolt', ' Drill']);
-      expect((await smol.continuationScores(prefix, continuations)).logLikelihoods).toEqual(alone.logLikelihoods);
+    // Less than a chunk, and two chunks and some.
+    for (const asked of [prefix, `${'- Disposable gloves; Personal protection; Acme\n'.repeat(24)}${prefix}`]) {
+      const alone = await smol.continuationScores(asked, continuations);
+      const cached: unknown[] = [];
+      // A longer and a shorter text with the same beginning, one that goes on as the answers do past the end of a chunk, itself, and
+      // another one: each leaves other keys behind.
+      for (const before of [
+        `${asked.slice(0, -40)} and much more of it`,
+        asked.slice(0, -120),
+        `${asked}${continuations[0]}, ${'powder free, '.repeat(60)}`,
+        asked,
+        'A customer bought:\n-',
+      ]) {
+        await smol.continuationScores(before, [' Hex bolt', ' Drill']);
+        const after = await smol.continuationScores(asked, continuations);
+        expect(after.logLikelihoods).toEqual(alone.logLikelihoods);
+        cached.push((after.usage?.cachedInputTokens as number) - (alone.usage?.cachedInputTokens as number));
+      }
+      // That much was used again: without it nothing was shown.
+      const whole = Math.floor((smol.countTokens(asked) - 1) / CHUNK) * CHUNK;
+      expect(cached).toEqual([whole, whole, whole, whole, 0]);
     }
     await smol.close();
   });
