@@ -71,7 +71,11 @@ export function addDistil(root: Command, open: OpenSession): void {
       .option('--items <file>', 'your own items instead of a world: .csv, .tsv, .jsonl or .ndjson with an `id`')
       .option('--interactions <file>', 'what users did with --items: a file with `user` and `item`, oldest first'),
   )
-    .option('--attributes <names>', 'columns of --items that make an item’s text, separated by commas', names)
+    .option(
+      '--attributes <names>',
+      'what makes an item’s text, separated by commas: columns of --items, or of a world what --readout likelihood shows',
+      names,
+    )
     .option('--scenario <text>', 'what --items are of, as the oracle is told', 'recommendation')
     .option('--item-noun <word>', 'what one of --items is called', 'item')
     .option('--behavior <word>', 'what users do with --items', 'choosing')
@@ -112,6 +116,8 @@ async function run(command: Command, options: DistilCommandOptions, open: OpenSe
   if ([exported, imported, dryRun].filter((way) => way !== undefined).length > 1)
     refuse('expected at most one of --dry-run, --export-batch and --import-batch');
   const isBatch = exported !== undefined || imported !== undefined;
+  if (isBatch && world !== undefined && options.attributes !== undefined)
+    refuse('--attributes of a world is for --readout likelihood, which no batch asks');
   if (isBatch && batchModel === undefined) refuse('a batch needs --batch-model NAME, the model that it is for');
   const { budget, prices } = budgetOf(command, options);
   const session = open(options);
@@ -131,14 +137,18 @@ async function run(command: Command, options: DistilCommandOptions, open: OpenSe
     } = await openOracle(options.oracle, {
       ...askingOptionsOf(options),
       ...{ catalog: plan.catalog, seed, candidateCount: options.candidates, storage },
+      // The catalogue stays as it is: whoever learns from the answers has it from the same world.
+      attributes: world === undefined ? undefined : options.attributes,
       ...{ budget, prices, isDry: dryRun },
       say: (line) => session.say(line),
       signal: session.signal,
     });
     try {
       session.say(`Oracle ${oracle.id}.`);
-      const dry = await planDistil({ ...plan, oracle, storage, prices, sample: dryRun ? 200 : 20 });
-      sayPlan(session, dry, prices !== undefined);
+      const sized = dryRun ? { sample: 200 } : { sample: 20, countAll: false };
+      const dry = await planDistil({ ...plan, oracle, storage, prices, ...sized });
+      const canTell = dryRun !== true && oracle.estimate !== undefined;
+      sayPlan(session, dry, prices !== undefined, canTell ? '--dry-run counts' : 'the oracle cannot tell');
       const none = { choices: 0, nones: 0, invalid: 0, failed: 0 };
       if (dryRun) {
         const row = { oracle: oracle.id, questions: dry.total, answered: dry.recorded, asked: 0, ...none };
@@ -199,7 +209,8 @@ async function planOf(
       catalog = world.catalog;
       starts = imaginedStarts(world, worldPreset(world).starts, seed);
     } else {
-      const logs = await openWorldLogs(command, place, options);
+      const { attributes: _, ...own } = options;
+      const logs = await openWorldLogs(command, place, own);
       catalog = logs.catalog;
       if (kind === 'logs')
         histories = logs.sequences?.('train') ?? refuse(`--histories logs: those of ${place} have no order`);
@@ -307,10 +318,10 @@ function sayPlan(
   session: Session,
   { total, recorded, toCome }: Awaited<ReturnType<typeof planDistil>>,
   isPriced: boolean,
+  untold: string,
 ): void {
   const known = recorded === 0 ? '' : `, ${formatCount(recorded)} of them on record`;
-  const cost =
-    toCome === undefined ? 'what it costs, the oracle cannot tell' : `about ${describeCost(toCome, isPriced)}`;
+  const cost = toCome === undefined ? `what it costs, ${untold}` : `about ${describeCost(toCome, isPriced)}`;
   session.say(`Plan: ${formatCount(total)} questions${known}; to come: ${cost}.`);
 }
 

@@ -153,6 +153,8 @@ export interface OpenOracleOptions {
   readonly timeoutMs?: number | undefined;
   /** Most characters of one attribute of an item that a model is shown. @default 200 */
   readonly maxAttributeLength?: number | undefined;
+  /** What makes an item's text, where the likelihood read-out is to show another than the catalogue's. @default the catalogue's */
+  readonly attributes?: readonly string[] | undefined;
   /** Whether the likelihood read-out takes the mean over tokens. @default false */
   readonly perToken?: boolean | undefined;
   /** How much of what an item's text is likely by itself the likelihood read-out takes off, 0 to 1. @default 1 */
@@ -198,6 +200,7 @@ export async function openOracle(spec: string, options: OpenOracleOptions): Prom
   const parsed = parseOracleSpec(spec);
   const { catalog, seed = 0, noise = 0.1 } = options;
   const base = { catalog, seed, noise };
+  checkReadout(parsed, options);
   switch (parsed.kind) {
     case 'simulated':
       return opened(new SimulatedOracle(base));
@@ -210,7 +213,6 @@ export async function openOracle(spec: string, options: OpenOracleOptions): Prom
     case 'recorded':
       return opened(await ReplayOracle.open({ catalog, ...(await recordIn(parsed.file)) }));
     default: {
-      checkReadout(options);
       const { languageModel, mode } = await openModel(parsed, options);
       try {
         return opened(await readBy(languageModel, mode, options), languageModel);
@@ -301,7 +303,15 @@ async function openModel(
 }
 
 /** Refuses options of the other read-out, before a model is loaded. */
-function checkReadout(options: OpenOracleOptions): void {
+function checkReadout({ kind }: OracleSpec, options: OpenOracleOptions): void {
+  const isModel = kind === 'llama-cpp' || kind === 'openai-compatible' || kind === 'ai-sdk';
+  if (options.attributes !== undefined && !(isModel && options.readout === 'likelihood')) {
+    throw new InvalidArgumentError(
+      '--attributes of a world is for --readout likelihood of a language model: the others read the texts that the world has',
+      { argument: 'attributes' },
+    );
+  }
+  if (!isModel) return;
   const { readout, debias = 'shuffle' } = options;
   if (readout === 'likelihood' && debias !== 'shuffle') {
     throw new InvalidArgumentError(`--debias ${debias} is for --readout label: likelihood shows no labels`, {
@@ -414,6 +424,7 @@ function openReadout(
     return new LikelihoodOracle({
       ...{ catalog, languageModel, ...asked },
       ...(noneThreshold === undefined ? {} : { noneBelow: noneThreshold }),
+      ...(options.attributes === undefined ? {} : { attributes: options.attributes }),
       ...(options.perToken === undefined ? {} : { perToken: options.perToken }),
       ...(options.ownWeight === undefined ? {} : { ownWeight: options.ownWeight }),
       ...(options.baselineHistories === undefined ? {} : { baselineHistories: options.baselineHistories }),

@@ -98,6 +98,10 @@ async function run(command: Command, options: PretrainCommandOptions, open: Open
     command.error('error: expected at most one of --oracle SPEC and --answers DIR, got both', { exitCode: 2 });
   if (answers === undefined) budgetOf(command, options);
   else refuseBudget(command, options, 'are for an oracle that is asked, not for recorded answers');
+  if (world !== undefined && options.attributes !== undefined)
+    command.error('error: --attributes is for --items; `ialp distil` asks about a world in other words', {
+      exitCode: 2,
+    });
   const session = open(options);
   if (world !== undefined) await onWorld(command, world, options, session);
   else await onItems(command, items as string, options, session);

@@ -283,12 +283,14 @@ export interface PlanDistilOptions extends QuestionPlanOptions {
   readonly storage?: Storage;
   /** Key of the answers in the storage. @default 'answers.jsonl' */
   readonly key?: string;
-  /**
-   * Questions that are rendered and counted, drawn from those to ask; the rest is extrapolated. Of an oracle whose first answers pay for
-   * later ones (`LikelihoodOracle`, each item once), all are counted.
-   * @default 200
-   */
+  /** Questions that are rendered and counted, drawn from those to ask; the rest is extrapolated. @default 200 */
   readonly sample?: number;
+  /**
+   * Whether all questions are counted where a sample says too little: of an oracle whose first answers pay for later ones
+   * (`LikelihoodOracle`, each item once). False: what is to come is left open then.
+   * @default true
+   */
+  readonly countAll?: boolean;
   /** US dollars for a million tokens, where the back-end does not tell what it costs. @default nothing is known */
   readonly prices?: TokenPrices | undefined;
 }
@@ -301,7 +303,7 @@ export interface DistilPlan {
   readonly recorded: number;
   /** Questions that were rendered and counted. */
   readonly sampled: number;
-  /** What the rest would cost; undefined where the oracle cannot tell. */
+  /** What the rest would cost; undefined where the oracle cannot tell, or a sample cannot. */
   readonly toCome: DistilCost | undefined;
 }
 
@@ -311,19 +313,20 @@ const planSchema = z.strictObject({
   key: recordShape.key,
   oracle: oracleSchema,
   sample: z.int().min(1).max(1_000_000).default(200),
+  countAll: z.boolean().default(true),
   prices: tokenPricesSchema.optional(),
 });
 
 /**
- * A dry run of {@link distil}: writes the prompts of a sample of the questions, counts their calls and tokens by the oracle's
- * `estimate`, and asks nobody. Within an episode later questions hang on answers that nobody has given yet: random choices stand for
+ * A dry run of {@link distil}: writes the prompts of a sample of the questions, or of all where that says too little, counts their calls
+ * and tokens by the oracle's `estimate`, and asks nobody. Within an episode later questions hang on answers that nobody has given yet: random choices stand for
  * them.
  *
  * @throws as `distil` does, before it asks.
  */
 export async function planDistil(options: PlanDistilOptions): Promise<DistilPlan> {
   const checked = checkOptions(planSchema, options, 'planDistil');
-  const { oracle, storage, key, sample, prices, ...planOptions } = checked;
+  const { oracle, storage, key, sample, countAll, prices, ...planOptions } = checked;
   const plan = new QuestionPlan(planOptions, 'planDistil');
   const log = storage && (await openRecord(storage, key, plan.catalog, oracle.id));
   // `ends[s]`: questions still to ask in streams 0 to s.
@@ -359,18 +362,34 @@ export async function planDistil(options: PlanDistilOptions): Promise<DistilPlan
     }
     return queries;
   };
-  const queries = await draw(Math.min(sample, toAsk));
-  // The sample twice over: where the second time is cheaper, answers pay for later ones (each item by itself, once), and a sample
-  // multiplied up would be billed for that many times.
-  const estimates = queries.length === 0 ? [] : await estimatesOf(oracle, [...queries, ...queries]);
-  if (estimates === undefined) return { total: plan.count, recorded, sampled: 0, toCome: undefined };
-  const once = Ledger.of(estimates.slice(0, queries.length), prices);
-  const again = Ledger.of(estimates.slice(queries.length), prices);
-  if (queries.length === toAsk || canonicalJson({ ...once.total }) === canonicalJson({ ...again.total })) {
-    return { total: plan.count, recorded, sampled: queries.length, toCome: once.forecast(toAsk) ?? once.total };
+  const costOf = async (queries: readonly PreferenceQuery[]): Promise<Ledger | undefined> => {
+    const estimates = queries.length === 0 ? [] : await estimatesOf(oracle, queries);
+    return estimates && Ledger.of(estimates, prices);
+  };
+  let queries = await draw(Math.min(sample, toAsk));
+  let cost = await costOf(queries);
+  if (cost !== undefined && queries.length < toAsk && (await paysForLater(oracle, queries, prices))) {
+    queries = countAll ? await draw(toAsk) : [];
+    cost = countAll ? await costOf(queries) : undefined;
   }
-  const all = Ledger.of((await estimatesOf(oracle, await draw(toAsk))) ?? [], prices);
-  return { total: plan.count, recorded, sampled: toAsk, toCome: all.total };
+  const sampled = cost === undefined ? 0 : queries.length;
+  return { total: plan.count, recorded, sampled, toCome: cost && (cost.forecast(toAsk) ?? cost.total) };
+}
+
+/**
+ * Whether questions cost less once others about the same items were asked. They are not the same questions, which an oracle with a
+ * memory answers for nothing, but the same with one item more in the history.
+ */
+async function paysForLater(
+  oracle: PreferenceOracle,
+  queries: readonly PreferenceQuery[],
+  prices: TokenPrices | undefined,
+): Promise<boolean> {
+  const later = queries.map((query) => ({ ...query, history: [...query.history, query.candidates[0] as ItemIndex] }));
+  const alone = (await estimatesOf(oracle, later)) ?? [];
+  const after = ((await estimatesOf(oracle, [...queries, ...later])) ?? []).slice(queries.length);
+  const [one, other] = [Ledger.of(alone, prices).total, Ledger.of(after, prices).total];
+  return canonicalJson({ ...one }) !== canonicalJson({ ...other });
 }
 
 /** @returns one cost a query; undefined where the oracle cannot tell. */

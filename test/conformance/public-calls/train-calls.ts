@@ -271,8 +271,7 @@ export const trainCalls: readonly PublicCall[] = [
     covers: ['planDistil'],
     runs: 60,
     arguments: {
-      // Of three questions, which are priced twice over.
-      estimates: fc.constant(Array.from({ length: 6 }, () => ({ calls: 1, inputTokens: 9, costUsd: 0.1 }))),
+      estimates: fc.constant(Array.from({ length: 3 }, () => ({ calls: 1, inputTokens: 9, costUsd: 0.1 }))),
     },
     call: async ({ estimates }) => {
       const oracle = {

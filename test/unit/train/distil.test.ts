@@ -4,6 +4,7 @@ import { PopularityPolicy } from '../../../src/agent/popularity-policy.js';
 import { Sequences } from '../../../src/catalog/sequences.js';
 import { BudgetExceededError, InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
 import { MemoryStorage } from '../../../src/foundation/storage.js';
+import { CachedOracle } from '../../../src/oracle/cached-oracle.js';
 import { LikelihoodOracle } from '../../../src/oracle/likelihood-oracle.js';
 import type { PreferenceOracle, PreferenceQuery } from '../../../src/oracle/preference-oracle.js';
 import { readAnswers } from '../../../src/oracle/recorded-answers.js';
@@ -376,6 +377,19 @@ describe('planDistil', () => {
       expect((calls * 50) / spent.calls).toBeGreaterThan(1.3);
     },
   );
+
+  it('leaves open what a sample cannot say when it is not to count all', async () => {
+    const languageModel = scriptedModel({ continuation: (_prefix, text) => -text.length });
+    const oracle = new LikelihoodOracle({ catalog, languageModel });
+    const dry = await planDistil({ ...base, count: 1000, oracle, sample: 20, countAll: false });
+    expect(dry).toEqual({ total: 1000, recorded: 0, sampled: 0, toCome: undefined });
+  });
+
+  it('takes a sample of an oracle with a memory, which answers a question twice for one price', async () => {
+    const oracle = await CachedOracle.open({ oracle: priced(false), catalog });
+    expect(await planDistil({ ...base, count: 1000, oracle, sample: 20 })).toMatchObject({ sampled: 20 });
+    await oracle.close();
+  });
 
   it('leaves out what is on record', async () => {
     const storage = new MemoryStorage();
