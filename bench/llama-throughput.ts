@@ -72,9 +72,12 @@ function tokenise(text: string): Token[] {
 }
 
 let held: readonly Token[] = [];
-/** What of a prefix need not be evaluated, in whole chunks, as `LlamaCppModel` cuts it. */
+let lastPrefix: readonly Token[] = [];
+/** What of a prefix need not be evaluated: all of the last one, of another a multiple of `CHUNK` tokens, as `LlamaCppModel` cuts it. */
 function reused(prefix: readonly Token[]): number {
-  return Math.floor(commonLength(held, prefix) / CHUNK) * CHUNK;
+  const isLast = lastPrefix.length === prefix.length && commonLength(lastPrefix, prefix) === prefix.length;
+  lastPrefix = prefix;
+  return isLast ? prefix.length : Math.floor(commonLength(held, prefix) / CHUNK) * CHUNK;
 }
 
 /** What the bare loop has to do for a question, prepared so that its time is the library's alone. */

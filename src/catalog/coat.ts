@@ -287,12 +287,13 @@ const TYPE_WORDS: ReadonlyMap<string, string> = new Map([
   ['vests', 'vest'],
 ]);
 const COLOUR_WORDS: ReadonlyMap<string, string> = new Map([
-  ['multi', 'multicolor '],
+  ['multi', 'multicolor'],
   ['other', ''],
 ]);
 
 function titleOf({ gender, colour, type }: CoatAttributes): string {
-  return `${gender}'s ${COLOUR_WORDS.get(colour) ?? `${colour} `}${TYPE_WORDS.get(type) ?? `${type} jacket`}`;
+  const words = [`${gender}'s`, COLOUR_WORDS.get(colour) ?? colour, TYPE_WORDS.get(type) ?? `${type} jacket`];
+  return words.filter((word) => word !== '').join(' ');
 }
 
 /** Lines without their ends; a last line may lack its line break, a byte order mark is no part of the first. */

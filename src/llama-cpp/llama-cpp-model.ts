@@ -82,13 +82,12 @@ const optionsSchema = z.strictObject({
 });
 
 /**
- * Tokens evaluated at once, and what a prefix is used again in multiples of. A quantised model's numbers depend a little on how many
- * tokens are evaluated together (0.3 % of a log-likelihood was seen), so a prefix is always cut at the same places, and what is left of
- * it is evaluated with what follows, whatever is held: no answer depends on what was asked before it. Every evaluation costs some 20 ms
- * beside its tokens (135 million parameters, two cores): in chunks of 32, prompts of which nothing was held took 8 to 25 % longer,
- * and those of which most was held as long.
+ * Tokens evaluated at once. A quantised model's numbers depend a little on how many tokens are evaluated together (0.3 % of a
+ * log-likelihood was seen), so a prefix is always cut at multiples of this and evaluated without what follows it: no score depends on
+ * what was asked before, or on the other continuations. Every evaluation costs some 20 ms beside its tokens (135 million parameters, two
+ * cores), so that short chunks take longer than they spare: 32 by a tenth where nothing was held.
  */
-export const CHUNK = 128;
+export const CHUNK = 192;
 
 /** A few words on which {@link LogitReader.choose} tries the engine: six tokens, for it reads the whole vocabulary at each. */
 const TRIAL_TEXT = 'A customer bought: a pen';
@@ -101,7 +100,8 @@ const TRIAL_TEXT = 'A customer bought: a pen';
  * Texts are tokenised with control tokens off: a title that contains `</s>` is only text.
  *
  * Keys and values of the tokens last evaluated are kept, so that consecutive calls with a common beginning evaluate it once, up to the
- * last multiple of 128 tokens. No answer depends on what was asked before.
+ * last multiple of 192 tokens, and the same beginning wholly. No answer depends on what was asked
+ * before; on what is evaluated at the same time, in other sequences, it may by as little as rounding does.
  */
 export class LlamaCppModel implements LanguageModel {
   /** `llama-cpp:<file name>#<16 digits of its SHA-256>`, with the adapter's hash and scale. */
@@ -226,12 +226,14 @@ export class LlamaCppModel implements LanguageModel {
     const started = performance.now();
     const tokens = this.#promptTokens('complete', prompt);
     this.#checkLength(tokens.length + this.#maxTokens);
-    return this.#withSequence(tokens, signal, async (slot, stop) => {
+    const last = tokens.length - 1;
+    const prefix = tokens.slice(0, last);
+    return this.#withSequence(prefix, signal, async (slot, stop) => {
       const { sequence } = slot;
-      const { reused, whole } = await evaluateChunks(slot, tokens.slice(0, -1), stop);
+      const reused = await evaluatePrefix(slot, prefix, stop);
       const grammar = constrained ? await this.#labelGrammar(labels) : undefined;
       const written: Token[] = [];
-      const answer = sequence.evaluate(tokens.slice(whole), {
+      const answer = sequence.evaluate(tokens.slice(last), {
         temperature: 0,
         ...(grammar === undefined ? {} : { grammarEvaluationState: grammar }),
       });
@@ -279,7 +281,8 @@ export class LlamaCppModel implements LanguageModel {
         `LlamaCppModel.${where}: expected the text before the first answer to be a token at least`,
       );
     this.#checkLength(tree.longest);
-    const evaluated = await this.#withSequence(tree.shared, signal, (slot, stop) =>
+    // The last shared token's logits are needed, so that it is evaluated again even where its keys are held.
+    const evaluated = await this.#withSequence(tree.shared.slice(0, -1), signal, (slot, stop) =>
       this.#evaluateTree(slot, tree, stop),
     );
     const logLikelihoods = tree.logLikelihoods();
@@ -293,19 +296,16 @@ export class LlamaCppModel implements LanguageModel {
   async #evaluateTree(slot: SequenceSlot, tree: ContinuationTree, stop: AbortSignal): Promise<number> {
     const { sequence } = slot;
     const { shared } = tree;
-    // The last shared token's logits are needed, so that it is evaluated again even where its keys are held.
-    const { reused, whole } = await evaluateChunks(slot, shared.slice(0, -1), stop);
-    let evaluated = whole - reused;
-    let lead = shared.slice(whole, -1);
+    const held = await evaluatePrefix(slot, shared.slice(0, -1), stop);
+    let evaluated = shared.length - 1 - held;
     for (const { depth, nodes } of tree.runs()) {
       stop.throwIfAborted();
-      await rewind(slot, depth - lead.length);
+      await rewind(slot, depth);
       const input = nodes.map(({ token, children }) =>
         children.size === 0 ? token : this.#reader.item(token, [...children.keys()]),
       );
-      const outputs = (await sequence.controlledEvaluate([...lead, ...input])).slice(lead.length);
-      evaluated += lead.length + nodes.length;
-      lead = [];
+      const outputs = await sequence.controlledEvaluate(input);
+      evaluated += nodes.length;
       nodes.forEach(({ children }, i) => {
         const logProbs = this.#reader.logProbs(outputs[i], [...children.keys()]);
         [...children.values()].forEach((child, j) => {
@@ -316,9 +316,9 @@ export class LlamaCppModel implements LanguageModel {
     return evaluated;
   }
 
-  /** Runs `work` on a sequence of its own. On abort the caller is told at once; the sequence is free when the engine has finished. */
+  /** Runs `work`, which begins with evaluating `prefix`, on a sequence of its own. On abort the caller is told at once; the sequence is free when the engine has finished. */
   async #withSequence<T>(
-    tokens: readonly Token[],
+    prefix: readonly Token[],
     signal: AbortSignal | undefined,
     work: (slot: SequenceSlot, stop: AbortSignal) => Promise<T>,
   ): Promise<T> {
@@ -329,13 +329,13 @@ export class LlamaCppModel implements LanguageModel {
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#calls.add(call);
     const working = async (): Promise<T> => {
-      const slot = await this.#pool.take(tokens, call.signal);
+      const slot = await this.#pool.take(prefix, call.signal);
       try {
         return await work(slot, call.signal);
       } catch (error) {
         // What a failed evaluation leaves behind is not known.
         if (error !== call.signal.reason) {
-          slot.whole = 0;
+          slot.prefix = [];
           await slot.sequence.clearHistory();
         }
         throw error;
@@ -404,21 +404,19 @@ async function rewind({ sequence }: SequenceSlot, length: number): Promise<numbe
   return length;
 }
 
-/** Sees to it that a sequence holds the whole chunks of `prefix` and nothing else; returns how many tokens that is, and how many of them it held already. */
-async function evaluateChunks(
-  slot: SequenceSlot,
-  prefix: readonly Token[],
-  stop: AbortSignal,
-): Promise<{ readonly reused: number; readonly whole: number }> {
-  const reused = reusable(slot, prefix, CHUNK);
-  slot.whole = await rewind(slot, reused);
-  while (slot.whole + CHUNK <= prefix.length) {
+/** Sees to it that a sequence holds exactly `prefix`; returns how many tokens of it were held already. */
+async function evaluatePrefix(slot: SequenceSlot, prefix: readonly Token[], stop: AbortSignal): Promise<number> {
+  const held = reusable(slot, prefix, CHUNK);
+  await rewind(slot, held);
+  slot.prefix = prefix.slice(0, held);
+  while (slot.prefix.length < prefix.length) {
     stop.throwIfAborted();
-    await slot.sequence.controlledEvaluate(prefix.slice(slot.whole, slot.whole + CHUNK));
-    slot.whole += CHUNK;
+    const end = slot.prefix.length + CHUNK;
+    await slot.sequence.controlledEvaluate(prefix.slice(slot.prefix.length, end));
+    slot.prefix = prefix.slice(0, end);
   }
   stop.throwIfAborted();
-  return { reused, whole: slot.whole };
+  return held;
 }
 
 /** An error of the library as one of ours; it may quote nothing of the prompt. */

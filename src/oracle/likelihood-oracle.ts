@@ -120,12 +120,12 @@ const schema = z
 
 /**
  * A language model as oracle that weighs texts instead of naming a letter (oracles.md 10; a departure from the paper): the score of
- * a candidate is log p(its text | the history) - `ownWeight` log p(its text | nothing, or anybody's history), summed over its tokens. Models far
- * too small to choose by letter know something this way. Base models will do; any number of candidates, from 2.
+ * a candidate is log p(its text | the history) - w log p(its text | nothing, or anybody's history), summed over its tokens, w being
+ * `ownWeight`. Models far too small to choose by letter know something this way. Base models will do; any number of candidates, from 2.
  *
  * The second term depends on the item alone: it is asked once an item and kept, in `storage` where one is given, by the SHA-256 of
- * model, wording and text. The history is one prefix for all candidates. Where neither a history nor a context is known both terms
- * are the same: nobody is asked, the answer is None, without scores.
+ * model, wording and text. The history is one prefix for all candidates. Where neither a history nor a context is known there is
+ * nothing to weigh for this user: nobody is asked, the answer is None, without scores.
  */
 export class LikelihoodOracle implements PreferenceOracle {
   /** Model, wording, and every option that changes an answer. */
@@ -299,8 +299,8 @@ export class LikelihoodOracle implements PreferenceOracle {
   }
 
   /**
-   * What a candidate of a query is weighed against, nothing where that has no weight. Somebody without a history is not compared with people who have one; and after a
-   * history that holds the candidate itself its text would be a copy.
+   * What a candidate of a query is weighed against, nothing where that has no weight. Somebody without a history is not compared with
+   * people who have one; and after a history that holds the candidate itself its text would be a copy.
    */
   #weighedAgainst(item: ItemIndex, { history }: PreferenceQuery): readonly ItemLikelihoods[] {
     if (this.#options.ownWeight === 0) return [];

@@ -1,6 +1,6 @@
 import type { LlamaContextSequence, Token } from 'node-llama-cpp';
 import { describe, expect, it } from 'vitest';
-import { reusable, SequencePool, type SequenceSlot } from '../../../src/llama-cpp/sequence-pool.js';
+import { SequencePool, type SequenceSlot } from '../../../src/llama-cpp/sequence-pool.js';
 
 const NEVER = new AbortController().signal;
 
@@ -58,22 +58,17 @@ describe('SequencePool', () => {
     expect(await round()).toEqual(first);
   });
 
-  it('counts as used again only whole chunks, of those that were evaluated as such', async () => {
+  it('counts as used again only whole chunks, or the whole prefix', async () => {
     const pool = new SequencePool(sequences(2), 2, 4);
     const slots = [await take(pool, 1), await take(pool, 2)];
-    hold(slots[0], 1, 1, 1, 1, 5);
+    hold(slots[0], 1, 1, 1, 5);
     hold(slots[1], 2, 2, 2, 2, 5);
-    (slots[0] as SequenceSlot).whole = 0;
-    (slots[1] as SequenceSlot).whole = 4;
     for (const slot of slots) pool.release(slot as SequenceSlot);
+    // Three of four tokens shared are no chunk: the first is only the one that was idle for longest.
     expect(await take(pool, 2, 2, 2, 2, 6)).toBe(slots[1]);
+    hold(slots[1], 1, 1, 1, 6);
     pool.release(slots[1] as SequenceSlot);
-    // What was not evaluated in a chunk of its own counts for nothing, though it is the same; three of four tokens are no chunk.
-    expect(reusable(slots[0] as SequenceSlot, [1, 1, 1, 1, 5] as Token[], 4)).toBe(0);
-    expect(reusable(slots[1] as SequenceSlot, [2, 2, 2, 2, 5] as Token[], 4)).toBe(4);
-    expect(reusable(slots[1] as SequenceSlot, [2, 2, 2, 6] as Token[], 4)).toBe(0);
-    // What holds nothing to be used again is taken before what would lose it.
-    expect(await take(pool, 2, 2, 2, 6)).toBe(slots[0]);
+    expect(await take(pool, 1, 1, 1, 7)).toBe(slots[0]);
   });
 
   it('has no more out than it may, however many are free', async () => {
@@ -135,18 +130,15 @@ describe('SequencePool', () => {
   });
 });
 
-type Fake = { contextTokens: Token[] };
-
 function sequences(count: number): LlamaContextSequence[] {
-  return Array.from({ length: count }, (): Fake => ({ contextTokens: [] })) as unknown as LlamaContextSequence[];
+  return Array.from({ length: count }, () => ({})) as unknown as LlamaContextSequence[];
 }
 
 async function take(pool: SequencePool, ...tokens: number[]): Promise<SequenceSlot> {
   return pool.take(tokens as Token[], NEVER);
 }
 
-/** As after a call whose prefix these were, evaluated in chunks of one. */
+/** As after a call whose prefix these were. */
 function hold(slot: SequenceSlot | undefined, ...tokens: number[]): void {
-  if (slot !== undefined) slot.whole = tokens.length;
-  (slot?.sequence as unknown as Fake).contextTokens = tokens as Token[];
+  if (slot !== undefined) slot.prefix = tokens as Token[];
 }
