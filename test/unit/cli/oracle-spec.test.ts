@@ -130,6 +130,14 @@ describe('openOracle', () => {
       await expect(openOracle(spec, { catalog, baselineHistories: 2 })).rejects.toThrow(
         /--baseline-histories is for --readout likelihood/,
       );
+      for (const [other, given] of [
+        [spec, { attributes: ['title'] }],
+        ['simulated', { attributes: ['title'], readout: 'likelihood' }],
+      ] as const)
+        await expect(openOracle(other, { catalog, ...given })).rejects.toThrow(/--attributes of a world is for/);
+      const titled = await openOracle(spec, { catalog, readout: 'likelihood', attributes: ['title'] });
+      expect(titled.oracle.id).toContain('|["title"]|');
+      await titled.close();
       // 0 says as much as any other weight: it must not pass for nothing said.
       await expect(openOracle(spec, { catalog, ownWeight: 0 })).rejects.toThrow(
         /--own-weight is for --readout likelihood/,

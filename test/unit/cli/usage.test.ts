@@ -50,6 +50,12 @@ const WRONG: readonly (readonly [command: string, message: RegExp])[] = [
   ['adapt --world synthetic --scheme llmOnline --oracle simulated --max-usd 1', /--max-usd needs --price-input/],
   ['pretrain --world synthetic --answers x --max-calls 5', /not for recorded answers/],
   ['pretrain --world synthetic --max-usd 1', /--max-usd needs --price-input/],
+  ['pretrain --world synthetic --attributes title', /--attributes is for --items/],
+  [
+    'distil --world synthetic --attributes title --export-batch x --batch-model m',
+    /--attributes of a world is for --readout likelihood/,
+  ],
+  ['distil --world synthetic --own-weight 2', /--own-weight/],
   ['adapt --world synthetic --handover-entropy 0', /--handover-entropy.*above 0/],
   ['adapt --world synthetic --marks 200,100', /rising order/],
   ['adapt --world synthetic --steps 100 --marks 50,200', /--marks go to 200, past the 100 --steps/],
