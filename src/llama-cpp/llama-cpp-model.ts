@@ -100,8 +100,8 @@ const TRIAL_TEXT = 'A customer bought: a pen';
  * Texts are tokenised with control tokens off: a title that contains `</s>` is only text.
  *
  * Keys and values of the tokens last evaluated are kept, so that consecutive calls with a common beginning evaluate it once, up to the
- * last multiple of 192 tokens, and the same beginning wholly. No answer depends on what was asked
- * before; on what is evaluated at the same time, in other sequences, it may by as little as rounding does.
+ * last multiple of 192 tokens, and the same beginning wholly. No answer depends on what was asked before; on what is evaluated at the
+ * same time, in other sequences, it may by as little as rounding does.
  */
 export class LlamaCppModel implements LanguageModel {
   /** `llama-cpp:<file name>#<16 digits of its SHA-256>`, with the adapter's hash and scale. */
@@ -316,7 +316,10 @@ export class LlamaCppModel implements LanguageModel {
     return evaluated;
   }
 
-  /** Runs `work`, which begins with evaluating `prefix`, on a sequence of its own. On abort the caller is told at once; the sequence is free when the engine has finished. */
+  /**
+   * Runs `work`, which begins with evaluating `prefix`, on a sequence of its own. On abort the caller is told at once; the sequence is
+   * free when the engine has finished.
+   */
   async #withSequence<T>(
     prefix: readonly Token[],
     signal: AbortSignal | undefined,

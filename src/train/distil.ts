@@ -319,8 +319,8 @@ const planSchema = z.strictObject({
 
 /**
  * A dry run of {@link distil}: writes the prompts of a sample of the questions, or of all where that says too little, counts their calls
- * and tokens by the oracle's `estimate`, and asks nobody. Within an episode later questions hang on answers that nobody has given yet: random choices stand for
- * them.
+ * and tokens by the oracle's `estimate`, and asks nobody. Within an episode later questions hang on answers that nobody has given yet:
+ * random choices stand for them.
  *
  * @throws as `distil` does, before it asks.
  */
