@@ -23,18 +23,13 @@ export type {
   NamedReplaySettings,
 } from './train/adapt.js';
 export { adapt } from './train/adapt.js';
-export type {
-  DistilCost,
-  DistilOptions,
-  DistilPlan,
-  DistilProgress,
-  DistilResult,
-  OpenQuestionsOptions,
-  PlanDistilOptions,
-} from './train/distil.js';
-export { distil, openQuestions, planDistil } from './train/distil.js';
+export type { DistilOptions, DistilProgress, DistilResult } from './train/distil.js';
+export { distil } from './train/distil.js';
+export type { DistilCost } from './train/distil-cost.js';
 export type { LlmOnlineOptions, LlmOnlineResult } from './train/llm-online.js';
 export { llmOnline } from './train/llm-online.js';
+export type { DistilPlan, OpenQuestionsOptions, PlanDistilOptions } from './train/plan-distil.js';
+export { openQuestions, planDistil } from './train/plan-distil.js';
 export type {
   NamedListSettings,
   NamedPaperSettings,

@@ -21,7 +21,7 @@ import type { PreferenceOracle } from '../oracle/preference-oracle.js';
 import { recordedSpending } from '../oracle/recorded-spending.js';
 import { ReplayOracle } from '../oracle/replay-oracle.js';
 import { SimulatedOracle } from '../oracle/simulated-oracle.js';
-import { openQuestions } from '../train/distil.js';
+import { openQuestions } from '../train/plan-distil.js';
 
 /** Oracles without a model: one that reads text, and controls that must teach nothing. */
 const SIMULATED = ['simulated', 'shuffled', 'random', 'none'] as const;

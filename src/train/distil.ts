@@ -1,48 +1,25 @@
 import { z } from 'zod';
-import type { ItemIndex } from '../catalog/catalog.js';
-import { InvalidDataError, OracleError } from '../foundation/errors.js';
+import { InvalidDataError } from '../foundation/errors.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
-import { checkOptions, describeValue } from '../foundation/options.js';
-import { Rng } from '../foundation/rng.js';
+import { checkOptions } from '../foundation/options.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
-import type { AnswerLog } from '../oracle/answer-log.js';
 import {
   type BudgetCaps,
   budgetCapsSchema,
-  dollarsOf,
-  known,
   type Spending,
   type TokenPrices,
   tokenPricesSchema,
 } from '../oracle/budget.js';
 import { BudgetedOracle } from '../oracle/budgeted-oracle.js';
 import { InvalidRateGuard } from '../oracle/invalid-rate-guard.js';
-import { oracleSchema, storageSchema } from '../oracle/option-schemas.js';
-import type {
-  Preference,
-  PreferenceOracle,
-  PreferenceQuery,
-  PreferOptions,
-  Usage,
-} from '../oracle/preference-oracle.js';
+import { oracleSchema } from '../oracle/option-schemas.js';
+import type { Preference, PreferenceOracle, PreferOptions } from '../oracle/preference-oracle.js';
 import { openRecord, recordedSpending } from '../oracle/recorded-spending.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
+import { type DistilCost, Ledger } from './distil-cost.js';
+import { recordShape } from './plan-distil.js';
 import { QuestionPlan, type QuestionPlanOptions, type QuestionStream, questionPlanShape } from './question-plan.js';
-
-/** What answers cost, together. */
-export interface DistilCost {
-  /** Questions. */
-  readonly questions: number;
-  /** Calls of the model, retries and reminders included. */
-  readonly calls: number;
-  /** Tokens of prompts, as far as they were told. */
-  readonly inputTokens: number;
-  /** Tokens of answers, as far as they were told. */
-  readonly outputTokens: number;
-  /** US dollars, as far as they were told or `prices` tell. */
-  readonly costUsd: number;
-}
 
 /** Where a distillation stands. */
 export interface DistilProgress {
@@ -121,11 +98,6 @@ export interface DistilResult {
 
 const functionSchema = <T>() =>
   z.custom<T>((value) => typeof value === 'function', { error: 'expected a function' }).optional();
-
-const recordShape = {
-  storage: storageSchema,
-  key: z.string().min(1).default('answers.jsonl'),
-};
 
 const schema = z.strictObject({
   ...questionPlanShape,
@@ -275,179 +247,6 @@ export async function distil(options: DistilOptions): Promise<DistilResult> {
   };
 }
 
-/** Options of {@link planDistil}. */
-export interface PlanDistilOptions extends QuestionPlanOptions {
-  /** Who would be asked; only its `estimate` is called. Borrowed. */
-  readonly oracle: PreferenceOracle;
-  /** Where answers are already; what they answer is not counted again. @default nowhere */
-  readonly storage?: Storage;
-  /** Key of the answers in the storage. @default 'answers.jsonl' */
-  readonly key?: string;
-  /** Questions that are rendered and counted, drawn from those to ask; the rest is extrapolated. @default 200 */
-  readonly sample?: number;
-  /**
-   * Whether all questions are counted where a sample says too little: of an oracle whose first answers pay for later ones
-   * (`LikelihoodOracle`, each item once). False: what is to come is left open then.
-   * @default true
-   */
-  readonly countAll?: boolean;
-  /** US dollars for a million tokens, where the back-end does not tell what it costs. @default nothing is known */
-  readonly prices?: TokenPrices | undefined;
-}
-
-/** What a distillation would be. */
-export interface DistilPlan {
-  /** Questions of the plan. */
-  readonly total: number;
-  /** Of those, on record. */
-  readonly recorded: number;
-  /** Questions that were rendered and counted. */
-  readonly sampled: number;
-  /** What the rest would cost; undefined where the oracle cannot tell, or a sample cannot. */
-  readonly toCome: DistilCost | undefined;
-}
-
-const planSchema = z.strictObject({
-  ...questionPlanShape,
-  storage: storageSchema.optional(),
-  key: recordShape.key,
-  oracle: oracleSchema,
-  sample: z.int().min(1).max(1_000_000).default(200),
-  countAll: z.boolean().default(true),
-  prices: tokenPricesSchema.optional(),
-});
-
-/**
- * A dry run of {@link distil}: writes the prompts of a sample of the questions, or of all where that says too little, counts their calls
- * and tokens by the oracle's `estimate`, and asks nobody. Within an episode later questions hang on answers that nobody has given yet:
- * random choices stand for them.
- *
- * @throws as `distil` does, before it asks.
- */
-export async function planDistil(options: PlanDistilOptions): Promise<DistilPlan> {
-  const checked = checkOptions(planSchema, options, 'planDistil');
-  const { oracle, storage, key, sample, countAll, prices, ...planOptions } = checked;
-  const plan = new QuestionPlan(planOptions, 'planDistil');
-  const log = storage && (await openRecord(storage, key, plan.catalog, oracle.id));
-  // `ends[s]`: questions still to ask in streams 0 to s.
-  const ends = new Float64Array(plan.streams);
-  let toAsk = 0;
-  for (let s = 0; s < plan.streams; s++) {
-    const recorded = log === undefined ? 0 : await replay(plan.stream(s), log);
-    toAsk += plan.stepsOf(s) - recorded;
-    ends[s] = toAsk;
-  }
-  const recorded = plan.count - toAsk;
-  const rng = new Rng(checked.seed).fork('plan-distil');
-  const draw = async (count: number): Promise<PreferenceQuery[]> => {
-    const queries: PreferenceQuery[] = [];
-    let s = 0;
-    let stream: QuestionStream | undefined;
-    for (const place of rng.sample(toAsk, count).sort()) {
-      while ((ends[s] as number) <= place) {
-        s++;
-        stream = undefined;
-      }
-      if (stream === undefined) {
-        stream = plan.stream(s);
-        if (log !== undefined) await replay(stream, log);
-      }
-      const step = plan.stepsOf(s) - ((ends[s] as number) - place);
-      while (stream.step < step) {
-        const { candidates } = stream.next as PreferenceQuery;
-        const choice = candidates[rng.integer(candidates.length)] as ItemIndex;
-        stream.answer({ kind: 'choice', choice });
-      }
-      queries.push(stream.next as PreferenceQuery);
-    }
-    return queries;
-  };
-  const costOf = async (queries: readonly PreferenceQuery[]): Promise<Ledger | undefined> => {
-    const estimates = queries.length === 0 ? [] : await estimatesOf(oracle, queries);
-    return estimates && Ledger.of(estimates, prices);
-  };
-  let queries = await draw(Math.min(sample, toAsk));
-  let cost = await costOf(queries);
-  if (cost !== undefined && queries.length < toAsk && (await paysForLater(oracle, queries, prices))) {
-    queries = countAll ? await draw(toAsk) : [];
-    cost = countAll ? await costOf(queries) : undefined;
-  }
-  const sampled = cost === undefined ? 0 : queries.length;
-  return { total: plan.count, recorded, sampled, toCome: cost && (cost.forecast(toAsk) ?? cost.total) };
-}
-
-/**
- * Whether questions cost less once others about the same items were asked. They are not the same questions, which an oracle with a
- * memory answers for nothing, but the same with one item more in the history.
- */
-async function paysForLater(
-  oracle: PreferenceOracle,
-  queries: readonly PreferenceQuery[],
-  prices: TokenPrices | undefined,
-): Promise<boolean> {
-  const later = queries.map((query) => ({ ...query, history: [...query.history, query.candidates[0] as ItemIndex] }));
-  const alone = (await estimatesOf(oracle, later)) ?? [];
-  const after = ((await estimatesOf(oracle, [...queries, ...later])) ?? []).slice(queries.length);
-  const [one, other] = [Ledger.of(alone, prices).total, Ledger.of(after, prices).total];
-  return canonicalJson({ ...one }) !== canonicalJson({ ...other });
-}
-
-/** @returns one cost a query; undefined where the oracle cannot tell. */
-async function estimatesOf(
-  oracle: PreferenceOracle,
-  queries: readonly PreferenceQuery[],
-): Promise<readonly Usage[] | undefined> {
-  const estimates: unknown = await oracle.estimate?.(queries);
-  if (estimates === undefined || (Array.isArray(estimates) && estimates.length === queries.length)) {
-    return estimates as readonly Usage[] | undefined;
-  }
-  throw new OracleError(
-    `${oracle.id}: expected \`estimate\` to give ${queries.length} costs, got ${describeValue(estimates)}`,
-  );
-}
-
-/** Options of {@link openQuestions}. */
-export interface OpenQuestionsOptions extends QuestionPlanOptions {
-  /** Id of the oracle whose answers are on record. */
-  readonly oracleId: string;
-  /** Where answers are already. */
-  readonly storage: Storage;
-  /** Key of the answers in the storage. @default 'answers.jsonl' */
-  readonly key?: string;
-}
-
-const openSchema = z.strictObject({ ...questionPlanShape, ...recordShape, oracleId: z.string().min(1) });
-
-/**
- * The questions of a plan that can be asked now: of every episode the first one without an answer on record. For those who answer in
- * bulk, such as `exportBatch`; with `stepsPerEpisode: 1` they are all that is left.
- *
- * @throws as `distil` does, before it asks.
- */
-export async function openQuestions(options: OpenQuestionsOptions): Promise<readonly PreferenceQuery[]> {
-  const { oracleId, storage, key, ...planOptions } = checkOptions(openSchema, options, 'openQuestions');
-  const plan = new QuestionPlan(planOptions, 'openQuestions');
-  const log = await openRecord(storage, key, plan.catalog, oracleId);
-  const queries: PreferenceQuery[] = [];
-  for (let s = 0; s < plan.streams; s++) {
-    const stream = plan.stream(s);
-    if (log !== undefined) await replay(stream, log);
-    if (stream.next !== undefined) queries.push(stream.next);
-  }
-  return queries;
-}
-
-/** Takes a stream through the answers on record. @returns how many there were. */
-async function replay(stream: QuestionStream, log: AnswerLog): Promise<number> {
-  const began = stream.step;
-  for (let query = stream.next; query !== undefined; query = stream.next) {
-    const answer = log.answer(await log.keyOf(query), query);
-    if (answer === undefined || answer.kind === 'failed') break;
-    stream.answer(answer);
-  }
-  return stream.step - began;
-}
-
 const jobSchema = z.looseObject({
   plan: z.record(z.string(), z.custom<JsonValue>()),
   spent: z.looseObject({ calls: z.number(), inputTokens: z.number(), outputTokens: z.number(), usd: z.number() }),
@@ -532,59 +331,4 @@ async function identityOf(options: QuestionPlanOptions): Promise<Record<string, 
     starts: starts ? await sha256Hex(canonicalJson(starts)) : null,
     policy: policy ? ((await learned?.sha256?.()) ?? policy.name) : null,
   };
-}
-
-/** Adds up what answers cost. */
-class Ledger {
-  readonly #prices: TokenPrices | undefined;
-  #total: DistilCost;
-
-  constructor(prices: TokenPrices | undefined, questions = 0, spent?: Spending) {
-    this.#prices = prices;
-    const { calls = 0, inputTokens = 0, outputTokens = 0, usd: costUsd = 0 } = spent ?? {};
-    this.#total = { questions, calls, inputTokens, outputTokens, costUsd };
-  }
-
-  /** What these cost together. */
-  static of(usages: readonly Usage[], prices: TokenPrices | undefined): Ledger {
-    const ledger = new Ledger(prices);
-    for (const usage of usages) ledger.add(usage);
-    return ledger;
-  }
-
-  get total(): DistilCost {
-    return this.#total;
-  }
-
-  /** An answer, with what is known of its cost. */
-  add(usage: Usage | undefined): void {
-    const calls = known(usage?.calls) ?? 1;
-    const inputTokens = known(usage?.inputTokens) ?? 0;
-    const outputTokens = known(usage?.outputTokens) ?? 0;
-    const cachedInputTokens = known(usage?.cachedInputTokens) ?? 0;
-    const total = this.#total;
-    this.#total = {
-      questions: total.questions + 1,
-      calls: total.calls + calls,
-      inputTokens: total.inputTokens + inputTokens,
-      outputTokens: total.outputTokens + outputTokens,
-      costUsd:
-        total.costUsd +
-        (known(usage?.costUsd) ?? dollarsOf({ inputTokens, outputTokens, cachedInputTokens }, this.#prices)),
-    };
-  }
-
-  /** What more questions cost if they are like those so far; undefined where there are none to go by. */
-  forecast(questions: number): DistilCost | undefined {
-    const { questions: seen, calls, inputTokens, outputTokens, costUsd } = this.#total;
-    if (seen === 0) return undefined;
-    const share = questions / seen;
-    return {
-      questions,
-      calls: Math.round(calls * share),
-      inputTokens: Math.round(inputTokens * share),
-      outputTokens: Math.round(outputTokens * share),
-      costUsd: costUsd * share,
-    };
-  }
 }

@@ -12,13 +12,8 @@ import { RecordingOracle } from '../../../src/oracle/recording-oracle.js';
 import { type Script, type ScriptedAnswer, ScriptedOracle } from '../../../src/oracle/scripted-oracle.js';
 import { scriptedModel } from '../../../src/testing/scripted-model.js';
 import { tinyCatalog } from '../../../src/testing/tiny-envs.js';
-import {
-  type DistilOptions,
-  type DistilProgress,
-  distil,
-  openQuestions,
-  planDistil,
-} from '../../../src/train/distil.js';
+import { type DistilOptions, type DistilProgress, distil } from '../../../src/train/distil.js';
+import { openQuestions, planDistil } from '../../../src/train/plan-distil.js';
 import { QuestionPlan, type QuestionPlanOptions } from '../../../src/train/question-plan.js';
 import { answerOf } from './small-runs.js';
 
