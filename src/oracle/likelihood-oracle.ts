@@ -210,7 +210,7 @@ export class LikelihoodOracle implements PreferenceOracle {
   async estimate(queries: readonly PreferenceQuery[]): Promise<readonly Usage[]> {
     this.#check(queries, 'estimate');
     const { languageModel } = this.#options;
-    const priced = new Map<ItemLikelihoods, Set<ItemIndex>>();
+    const priced = new Map<ItemLikelihoods, Set<ItemIndex | string>>();
     const usages: Usage[] = [];
     for (const query of queries) {
       const prefix = this.#prefix(query);
@@ -226,8 +226,10 @@ export class LikelihoodOracle implements PreferenceOracle {
         priced.set(own, paid);
         const unknown: number[] = [];
         for (const item of items) {
-          if (paid.has(item) || (await own.isKnown(item))) continue;
-          paid.add(item);
+          // Kept likelihoods are found by their text, which items may share.
+          const paidFor = this.#log === undefined ? item : this.#text(item);
+          if (paid.has(paidFor) || (await own.isKnown(item))) continue;
+          paid.add(paidFor);
           unknown.push(await this.#tokensOf(item));
         }
         if (unknown.length === 0) continue;

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PopularityPolicy } from '../../../src/agent/popularity-policy.js';
+import { Catalog } from '../../../src/catalog/catalog.js';
 import { Sequences } from '../../../src/catalog/sequences.js';
 import { BudgetExceededError, InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
 import { MemoryStorage } from '../../../src/foundation/storage.js';
@@ -372,6 +373,23 @@ describe('planDistil', () => {
       expect((calls * 50) / spent.calls).toBeGreaterThan(1.3);
     },
   );
+
+  it('counts a text once that many items have, where likelihoods are kept', async () => {
+    const alike = Catalog.fromItems(
+      Array.from({ length: 40 }, (_, i) => ({ id: `${i}`, title: `kind ${i % 8}` })),
+      { scenario: 'shop', itemNoun: 'thing', behavior: 'purchase', attributes: ['title'] },
+    );
+    const languageModel = scriptedModel({ continuation: (_prefix, text) => -text.length });
+    const oracle = (): LikelihoodOracle =>
+      new LikelihoodOracle({ catalog: alike, languageModel, storage: new MemoryStorage() });
+    const options = { ...base, catalog: alike, count: 60 };
+    const dry = await planDistil({ ...options, oracle: oracle(), sample: 20 });
+    const { spent } = await distil({ ...options, oracle: oracle(), storage: new MemoryStorage(), concurrency: 1 });
+    for (const unit of ['calls', 'inputTokens'] as const) {
+      expect((dry.toCome?.[unit] as number) / spent[unit]).toBeGreaterThan(0.95);
+      expect((dry.toCome?.[unit] as number) / spent[unit]).toBeLessThan(1.05);
+    }
+  });
 
   it('leaves open what a sample cannot say when it is not to count all', async () => {
     const languageModel = scriptedModel({ continuation: (_prefix, text) => -text.length });
