@@ -22,6 +22,7 @@ import { recordedSpending } from '../oracle/recorded-spending.js';
 import { ReplayOracle } from '../oracle/replay-oracle.js';
 import { SimulatedOracle } from '../oracle/simulated-oracle.js';
 import { openQuestions } from '../train/plan-distil.js';
+import { withoutCredentials } from './credentials.js';
 
 /** Oracles without a model: one that reads text, and controls that must teach nothing. */
 const SIMULATED = ['simulated', 'shuffled', 'random', 'none'] as const;
@@ -63,7 +64,7 @@ export function parseOracleSpec(text: string): OracleSpec {
     case 'openai-compatible': {
       const [, url, model] = /^([^#]+)#(.+)$/s.exec(rest ?? '') ?? [];
       if (url === undefined || model === undefined) throw wrongForm(text, name);
-      checkUrl(url);
+      checkUrl(url, text);
       return { kind: name, url, model };
     }
     case 'ai-sdk': {
@@ -78,10 +79,11 @@ export function parseOracleSpec(text: string): OracleSpec {
       const near = closest(name, [...SIMULATED, ...Object.keys(FORMS)]);
       const hint = near === undefined ? '' : ` Did you mean ${near}?`;
       const wanted = `${SIMULATED.join(', ')}, ${Object.values(FORMS).join(', ')}`;
-      throw new InvalidArgumentError(`There is no oracle '${name}'.${hint} Allowed are ${wanted}.`, {
+      const got = withoutCredentials(name);
+      throw new InvalidArgumentError(`There is no oracle '${got}'.${hint} Allowed are ${wanted}.`, {
         argument: 'oracle',
         wanted,
-        got: name,
+        got,
       });
     }
   }
@@ -89,11 +91,12 @@ export function parseOracleSpec(text: string): OracleSpec {
 
 function wrongForm(text: string, name: keyof typeof FORMS): InvalidArgumentError {
   const wanted = FORMS[name];
-  return new InvalidArgumentError(`Expected ${wanted}, got '${text}'.`, { argument: 'oracle', wanted, got: text });
+  const got = withoutCredentials(text);
+  return new InvalidArgumentError(`Expected ${wanted}, got '${got}'.`, { argument: 'oracle', wanted, got });
 }
 
-function checkUrl(text: string): void {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
+function checkUrl(address: string, spec: string): void {
+  const url = URL.canParse(address) ? new URL(address) : undefined;
   if (url !== undefined && (url.protocol === 'http:' || url.protocol === 'https:')) {
     if (url.username === '' && url.password === '') return;
     // Not repeated in the message: it is a secret.
@@ -102,10 +105,12 @@ function checkUrl(text: string): void {
       { argument: 'oracle' },
     );
   }
-  throw new InvalidArgumentError(`Expected a URL such as http://localhost:11434/v1, got '${text}'.`, {
+  // The whole spec: where a # stands in a password, the address ends in the middle of it.
+  const got = withoutCredentials(spec);
+  throw new InvalidArgumentError(`Expected a URL such as http://localhost:11434/v1, got '${got}'.`, {
     argument: 'oracle',
     wanted: 'a URL that begins with http:// or https://',
-    got: text,
+    got,
   });
 }
 

@@ -3,6 +3,7 @@ import { resultJsonSchema } from '../experiment/result-schema.js';
 import { BudgetExceededError, CheckpointError, IalpError, InvalidDataError } from '../foundation/errors.js';
 import { addAdapt } from './adapt-command.js';
 import type { CliIo } from './cli-io.js';
+import { hideCredentials } from './credentials.js';
 import { addDemo } from './demo-command.js';
 import { addDistil } from './distil-command.js';
 import { addEvaluate } from './evaluate-command.js';
@@ -27,7 +28,7 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
     return session;
   };
   try {
-    await program(io, open).parseAsync(argv, { from: 'user' });
+    await program(argv, io, open).parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
     session?.clearProgress();
@@ -54,7 +55,7 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
   }
 }
 
-function program(io: CliIo, open: OpenSession): Command {
+function program(argv: readonly string[], io: CliIo, open: OpenSession): Command {
   const root = new Command('ialp')
     .description('Recommendation policies from a language model’s preferences, then adapted online (iALP and A-iALP).')
     .version(packageVersion(), '-V, --version')
@@ -62,6 +63,8 @@ function program(io: CliIo, open: OpenSession): Command {
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       writeErr: (text) => io.stderr.write(text),
+      // commander quotes what it refuses.
+      outputError: (text, write) => write(hideCredentials(text, argv)),
       getOutHelpWidth: () => io.stdout.columns ?? 100,
       getErrHelpWidth: () => io.stderr.columns ?? 100,
       getOutHasColors: () => io.stdout.hasColors?.() === true,

@@ -79,6 +79,41 @@ describe('wrong usage', () => {
   });
 });
 
+describe('a secret on the command line', () => {
+  it.each([
+    ['openai-compatible:http://user:SECRET@h/v1#m', /'openai-compatible:http:\/\/…@h\/v1#m' is invalid.*IALP_API_KEY/],
+    ['openai-compatible:http://user:S@ECRET@h/v1#m', /'openai-compatible:http:\/\/…@h\/v1#m' is invalid/],
+    ['openai-compatible:http://user:SE/CRET@h/v1#m', /Expected a URL such as .*got 'openai-compatible:http:\/\/…@h/],
+    ['openai-compatible:http://user:SE#CRET@h/v1#m', /Expected a URL such as .*got 'openai-compatible:http:\/\/…@h/],
+    ['openai-compatible:user:SECRET@h/v1#m', /Expected a URL such as .*got 'openai-compatible:…@h\/v1#m'/],
+    ['openai-compatible:http://user:SECRET@h/v1', /Expected openai-compatible:URL#MODEL, got '.*…@h\/v1'/],
+    ['openai-compatable:http://user:SECRET@h/v1#m', /Did you mean openai-compatible\?/],
+    ['my server: http://user:SECRET@h/v1#m', /There is no oracle 'my server: http:\/\/…@h/],
+  ])('--oracle %s is refused without repeating it', async (spec, message) => {
+    for (const oracle of [['--oracle', spec], [`--oracle=${spec}`]]) {
+      const { code, stdout, stderr } = await ialp(['distil', '--world', 'synthetic', ...oracle]);
+      expect(code).toBe(2);
+      expect(stderr).toMatch(message);
+      expect(stdout + stderr).not.toMatch(/user:|CRET|SE/);
+    }
+  });
+
+  it('stands in no message about another option either', async () => {
+    const { code, stderr } = await ialp(['distil', '--oracel=openai-compatible:http://user:SECRET@h/v1#m']);
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('unknown option') });
+    expect(stderr).not.toContain('SECRET');
+  });
+
+  it('leaves a wrong spec without one as it was typed', async () => {
+    for (const spec of ['openai-compatible:localhost:8000#m', 'ai-sdk:./node_modules/@mine/model.mjs']) {
+      const { code, stderr } = await ialp(['distil', '--world', 'synthetic', '--oracle', spec]);
+      expect(code).toBe(2);
+      expect(stderr).toContain(`argument '${spec}' is invalid. Expected`);
+      expect(stderr).toContain(`got '${spec}'`);
+    }
+  });
+});
+
 describe('wrong input', () => {
   it('says in one message which file is missing, without a stack', async () => {
     const folder = temporaryFolder();
