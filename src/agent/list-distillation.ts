@@ -195,9 +195,9 @@ export class ListDistillation implements Algorithm {
     let counted = 0;
     for (const part of answers) {
       if (this.#settings.loss === 'list') {
-        const { items, width } = columnsOf(part, spec.itemCount, 0);
+        const { items, width, candidateWeights } = columnsOf(part, spec.itemCount, 0);
         const { scores } = kernels.forward(part.histories, { scoresOf: { head: 'actor', items, width } });
-        sum += part.size * listLoss({ scores, width, targets: part.choices }).loss;
+        sum += part.size * listLoss({ scores, width, targets: part.choices, candidateWeights }).loss;
         counted += part.size;
         continue;
       }
@@ -262,8 +262,8 @@ function repeatsOf(learner: ActorCritic): number {
 }
 
 /**
- * What the softmax runs over: the K candidates, None (the item index A of the actor's head), and the latest `repeats` items of the
- * history. Those were never candidates, so an answer alone says nothing of them and a policy that reads text would show the same
+ * What the softmax runs over: the candidates (at most K; the columns that a shorter list leaves have no weight), None (the item index A
+ * of the actor's head), and the latest `repeats` items of the history. Those were never candidates, so an answer alone says nothing of them and a policy that reads text would show the same
  * item for ever; a simulated user never takes an item twice, and the repeat features are there to learn that.
  */
 function columnsOf(
@@ -277,8 +277,12 @@ function columnsOf(
   for (let b = 0; b < size; b++) {
     const shown = candidates.subarray(b * K, (b + 1) * K);
     const at = b * width;
-    items.set(shown, at);
-    candidateWeights.fill(1, at, at + K + 1);
+    for (let k = 0; k < K; k++) {
+      if ((shown[k] as number) < 0) continue;
+      items[at + k] = shown[k] as number;
+      candidateWeights[at + k] = 1;
+    }
+    candidateWeights[at + K] = 1;
     const length = histories.lengths[b] as number;
     for (let j = 1; j <= Math.min(repeats, length); j++) {
       const item = histories.items[b * histories.length + length - j] as number;

@@ -27,7 +27,7 @@ export interface ReplayBufferOptions {
    */
   readonly contextWidth?: number;
   /**
-   * K, candidates shown with each action; 0: none.
+   * K, most candidates shown with an action; 0: none.
    *
    * @default 0
    */

@@ -30,7 +30,7 @@ export interface TransitionStep {
    * @default 1
    */
   readonly alpha?: number;
-  /** `[N, K]`, the candidates shown; needed exactly when the buffer has `candidateCount` > 0. */
+  /** `[N, K]`, the candidates shown, then -1 where they were fewer than K; needed exactly when the buffer has `candidateCount` > 0. */
   readonly candidates?: Int32Array;
   /**
    * `[N]`, which candidate the oracle named: 0 to K - 1, K for None, -1 where no oracle was asked.
@@ -79,7 +79,7 @@ export interface TransitionColumns {
   readonly pretrainedLogProb: Float32Array;
   /** α at act time, `[B]`. */
   readonly alpha: Float32Array;
-  /** `[B, K]`; empty when K is 0. */
+  /** `[B, K]`, -1 after the last of a shorter list; empty when K is 0. */
   readonly candidates: Int32Array;
   /** K. */
   readonly candidateCount: number;

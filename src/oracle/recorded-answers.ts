@@ -10,7 +10,7 @@ import { catalogSchema, storageSchema } from './option-schemas.js';
 export interface RecordedAnswer {
   /** Items before, oldest first. */
   readonly history: readonly ItemId[];
-  /** The k items shown, all answers with the same k. */
+  /** The k items shown, all different, 2 or more; k may differ from answer to answer. */
   readonly candidates: readonly ItemId[];
   /** The item chosen, or null for None. */
   readonly choice: ItemId | null;

@@ -8,7 +8,7 @@ import type { ItemId } from '../catalog/catalog.js';
 import type { ParameterStore } from '../compute/parameter-store.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { canonicalJson, type JsonValue } from '../foundation/json.js';
-import { checkOptions } from '../foundation/options.js';
+import { checkOptions, describeValue } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
@@ -147,7 +147,8 @@ const schema = z.strictObject({
     .array(
       z.strictObject({
         history: idList,
-        candidates: idList.min(2).max(25),
+        // As many as were shown: letters, and with them the bound of 25, are an affair of who asked.
+        candidates: idList.min(2),
         choice: z.string().nullable(),
         context: z.array(z.number()).optional(),
         // `readAnswers` gives them; a score may be -Infinity.
@@ -230,7 +231,8 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
   const answers = checked.answers && indexAnswers(agent, checked.answers);
   const totalSteps = answers?.length ?? planSteps(checked, starts.length);
   const lanes = Math.min(checked.lanes, totalSteps);
-  const candidateCount = answers?.[0]?.candidates.length ?? checked.candidateCount;
+  const candidateCount =
+    answers?.reduce((most, { candidates }) => Math.max(most, candidates.length), 0) ?? checked.candidateCount;
   const candidates = {
     count: candidateCount,
     actorShare: checked.actorShare ?? (isPaper ? 1 : 0.5),
@@ -403,14 +405,20 @@ function indexStarts(agent: ActorCritic, starts: readonly (readonly ItemId[] | P
 }
 
 function indexAnswers(agent: ActorCritic, answers: readonly RecordedAnswer[]): IndexedAnswer[] {
-  const K = answers[0]?.candidates.length ?? 0;
   const width = agent.settings.contextWidth;
   return answers.map(({ history, candidates, choice, context = new Array<number>(width).fill(0) }, i) => {
-    const position = choice === null ? K : candidates.indexOf(choice);
-    if (candidates.length !== K || new Set(candidates).size !== K || position < 0) {
+    if (new Set(candidates).size < candidates.length) {
+      const twice = candidates.find((id, at) => candidates.indexOf(id) < at);
       throw new InvalidArgumentError(
-        `pretrain: expected \`answers[${i}]\` to have ${K} distinct candidates, one of them the choice, got ${candidates.length} and choice ${JSON.stringify(choice)}`,
-        { argument: `answers[${i}]` },
+        `pretrain: expected \`answers[${i}].candidates\` to be distinct, got ${describeValue(twice)} twice`,
+        { argument: `answers[${i}].candidates`, wanted: 'distinct items', got: twice },
+      );
+    }
+    const position = choice === null ? candidates.length : candidates.indexOf(choice);
+    if (position < 0) {
+      throw new InvalidArgumentError(
+        `pretrain: expected \`answers[${i}].choice\` to be one of its candidates, or null for None, got ${describeValue(choice)}`,
+        { argument: `answers[${i}].choice`, wanted: 'one of the candidates, or null', got: choice },
       );
     }
     if (context.length !== width) {

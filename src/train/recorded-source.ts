@@ -9,7 +9,7 @@ import type { ExperienceSource, SourceStep, StepContext } from './training-loop.
 export interface IndexedAnswer {
   /** Items before, oldest first. */
   readonly history: readonly number[];
-  /** The k items shown. */
+  /** The k items shown; k may differ from answer to answer. */
   readonly candidates: readonly number[];
   /** Position of the item chosen, 0 to k - 1, or k for None. */
   readonly choice: number;
@@ -50,22 +50,25 @@ export class RecordedSource implements ExperienceSource {
     const indices = Array.from({ length: lanes }, (_, b) => this.#order[b < size ? steps + b : 0] as number);
     const shown = indices.map((index) => this.#answers[index] as IndexedAnswer);
     const K = buffer.candidateCount;
+    const candidates = new Int32Array(lanes * K).fill(-1);
+    for (const [b, { candidates: list }] of shown.entries()) candidates.set(list, b * K);
+    const isNone = ({ candidates: list, choice }: IndexedAnswer): boolean => choice === list.length;
     buffer.add({
       histories: historyBatch(
         shown.map(({ history }) => history),
         { context: shown.map(({ context }) => context) },
       ),
       // Eq. 2: for None one of the k at random.
-      actions: Int32Array.from(
-        shown,
-        ({ candidates, choice }) => candidates[choice < K ? choice : rng.integer(K)] as number,
-      ),
-      rewards: Float32Array.from(shown, ({ choice }) => (choice < K ? 1 : 0)),
+      actions: Int32Array.from(shown, (answer) => {
+        const { candidates: list, choice } = answer;
+        return list[isNone(answer) ? rng.integer(list.length) : choice] as number;
+      }),
+      rewards: Float32Array.from(shown, (answer) => (isNone(answer) ? 0 : 1)),
       terminated: new Uint8Array(lanes),
       truncated: new Uint8Array(lanes).fill(1),
       logProb: new Float32Array(lanes),
-      candidates: Int32Array.from(shown.flatMap(({ candidates }) => candidates)),
-      choices: Int32Array.from(shown, ({ choice }) => choice),
+      candidates,
+      choices: Int32Array.from(shown, (answer) => (isNone(answer) ? K : answer.choice)),
       rows: Uint8Array.from({ length: lanes }, (_, b) => (b < size ? 1 : 0)),
       heldOut: Uint8Array.from(indices, (index) => this.#heldOut[index] as number),
     });

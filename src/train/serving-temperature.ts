@@ -35,11 +35,13 @@ const GOLDEN = (Math.sqrt(5) - 1) / 2;
 export function fitChoices(agent: ActorCritic, batches: readonly TransitionColumns[]): ChoiceFit {
   const lists: { readonly scores: Float32Array; readonly choice: number }[] = [];
   for (const { histories, candidates, candidateCount: K, choices } of batches) {
-    const { scores } = agent.kernels.forward(histories, {
-      scoresOf: { head: 'actor', items: candidates, width: K },
-    });
+    // Shorter lists end with -1: any item stands there, and its score is not read.
+    const items = candidates.map((item) => Math.max(0, item));
+    const { scores } = agent.kernels.forward(histories, { scoresOf: { head: 'actor', items, width: K } });
     for (const [b, choice] of choices.entries()) {
-      if (choice >= 0 && choice < K) lists.push({ scores: scores.slice(b * K, (b + 1) * K), choice });
+      if (choice < 0 || choice >= K) continue;
+      const unused = candidates.subarray(b * K, (b + 1) * K).indexOf(-1);
+      lists.push({ scores: scores.slice(b * K, b * K + (unused < 0 ? K : unused)), choice });
     }
   }
   const answers = lists.length;

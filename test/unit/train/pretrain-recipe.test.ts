@@ -8,12 +8,14 @@ import { syntheticData } from '../../../src/catalog/synthetic.js';
 import { useBackend } from '../../../src/compute/backend.js';
 import { type HistoryBatch, historyBatch } from '../../../src/compute/history-batch.js';
 import { mean } from '../../../src/encoder/mean-encoder.js';
+import { sasRec } from '../../../src/encoder/sasrec.js';
 import { EventEmitter } from '../../../src/foundation/events.js';
 import { Rng } from '../../../src/foundation/rng.js';
 import { MemoryStorage } from '../../../src/foundation/storage.js';
+import type { RecordedAnswer } from '../../../src/oracle/recorded-answers.js';
 import { SimulatedOracle } from '../../../src/oracle/simulated-oracle.js';
 import { type PretrainOptions, pretrain } from '../../../src/train/pretrain.js';
-import { heldOutStreams, type IndexedAnswer } from '../../../src/train/recorded-source.js';
+import { heldOutStreams, type IndexedAnswer, RecordedSource } from '../../../src/train/recorded-source.js';
 import { fitChoices, servingTemperature } from '../../../src/train/serving-temperature.js';
 import type { TrainingEvents } from '../../../src/train/training-events.js';
 
@@ -76,6 +78,81 @@ describe('heldOutStreams', () => {
     const one = Array.from({ length: 20 }, (_, i) => answer(Array.from({ length: i + 1 }, (_, j) => j)));
     expect(heldOutStreams(one, 0.2, new Rng(1)).reduce((sum, flag) => sum + flag, 0)).toBe(4);
     expect(heldOutStreams(one.slice(0, 5), 0.1, new Rng(1)).includes(1)).toBe(false);
+  });
+});
+
+describe('lists of different lengths', () => {
+  /** Answers of two lengths by an oracle that reads text. */
+  async function answersOf(lengths: readonly number[], count: number): Promise<RecordedAnswer[]> {
+    const rng = new Rng(11);
+    const queries = Array.from({ length: count }, (_, i) => {
+      const items = rng.sample(catalog.size, 2 + (lengths[i % lengths.length] as number));
+      return { history: [...items.subarray(0, 2)], candidates: [...items.subarray(2)] };
+    });
+    const answers = await oracleOf().prefer(queries);
+    const idsOf = (items: readonly number[]) => items.map((item) => ids[item] as string);
+    return queries.map(({ history, candidates }, i) => {
+      const answer = answers[i];
+      const choice = answer?.kind === 'choice' ? (ids[answer.choice] as string) : null;
+      return { history: idsOf(history), candidates: idsOf(candidates), choice };
+    });
+  }
+
+  it.each(['auto', 'reference'] as const)(
+    'leave the short ones what they are, to the bit: %s kernels',
+    async (kernels) => {
+      await useBackend('wasm', { threads: 1, kernels });
+      const short = await answersOf([5], 80);
+      const learned = async (candidateCount: number) => {
+        using agent = textAgent({ encoder: sasRec({ width: 8, historyLength: 4 }) });
+        const buffer = new ReplayBuffer({ lanes: 80, stepsPerLane: 1, candidateCount, holdsOut: true });
+        const indexOf = (id: string) => catalog.indexOf(id) as number;
+        const source = new RecordedSource({
+          answers: short.map(({ history, candidates, choice }) => ({
+            history: history.map(indexOf),
+            candidates: candidates.map(indexOf),
+            choice: choice === null ? candidates.length : candidates.indexOf(choice),
+            context: [],
+          })),
+          ...{ lanes: 80, heldOutShare: 0.2, seed: 3 },
+        });
+        await source.step({ buffer, rng: new Rng(1), steps: 0 });
+        const algorithm = listDistillation({ learns: 'all', passes: 40 });
+        const [steps, totalSteps] = [80, 80];
+        const { loss } = algorithm.update({
+          ...{ learner: agent, buffer, mask: source.mask, rng: new Rng(2) },
+          ...{ progress: 1, steps, totalSteps, newSteps: 80, attempted: 0 },
+        });
+        const heldOut = buffer.all('heldOut', 100);
+        const judged = algorithm.heldOutLoss(agent, heldOut);
+        return { weights: await agent.sha256(), loss, judged, fit: fitChoices(agent, heldOut) };
+      };
+      const alone = await learned(5);
+      expect(alone.judged).toBeGreaterThan(0);
+      expect(alone.fit.answers).toBeGreaterThan(8);
+      expect(await learned(31)).toEqual(alone);
+      await useBackend('wasm', { threads: 1 });
+    },
+  );
+
+  it('are learned from together, more than 25 candidates too, the same with either kernels', async () => {
+    const answers = await answersOf([6, 40, 2], 600);
+    const learn = async (kernels: 'auto' | 'reference') => {
+      await useBackend('wasm', { threads: 1, kernels });
+      const agent = textAgent({ encoder: sasRec({ width: 8, historyLength: 4 }) });
+      const { isBetterThanChance, heldOut } = await pretrain({ agent, answers, lanes: 8, passes: 6, seed: 5 });
+      expect(isBetterThanChance).toBe(true);
+      expect(agent.kernels.kind).toBe(kernels === 'auto' ? 'fused' : 'reference');
+      return { agent, heldOut };
+    };
+    const [fused, again, reference] = [await learn('auto'), await learn('auto'), await learn('reference')];
+    expect(await again.agent.sha256()).toBe(await fused.agent.sha256());
+    expect(reference.heldOut?.gain).toBeCloseTo(fused.heldOut?.gain as number, 3);
+    const name = 'actor/history';
+    for (const [i, weight] of reference.agent.store.get(name).data.entries())
+      expect(weight).toBeCloseTo(fused.agent.store.get(name).data[i] as number, 2);
+    for (const { agent } of [fused, again, reference]) agent.dispose();
+    await useBackend('wasm', { threads: 1 });
   });
 });
 

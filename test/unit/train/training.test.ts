@@ -7,6 +7,7 @@ import { Rng } from '../../../src/foundation/rng.js';
 import { constantSchedule, linearSchedule } from '../../../src/foundation/schedules.js';
 import { MemoryStorage } from '../../../src/foundation/storage.js';
 import type { PreferenceOracle, PreferenceQuery } from '../../../src/oracle/preference-oracle.js';
+import type { RecordedAnswer } from '../../../src/oracle/recorded-answers.js';
 import { ScriptedOracle } from '../../../src/oracle/scripted-oracle.js';
 import { identityEnv } from '../../../src/testing/tiny-envs.js';
 import { adapt } from '../../../src/train/adapt.js';
@@ -320,6 +321,25 @@ describe('pretrain and its oracle', () => {
       pretrain({ agent, answers: [{ history: [], candidates: ['item-1', 'item-2'], choice: null, context: [1] }] }),
     );
     expect(await short).toMatchObject({ code: 'INVALID_ARGUMENT', argument: 'answers[0].context' });
+  });
+
+  it('says what is wrong with recorded answers: of the first, and what it is', async () => {
+    using agent = smallAgent();
+    const refusal = (...answers: RecordedAnswer[]) => failure(pretrain({ agent, answers }));
+    const [one, other] = ['item-1', 'item-2'];
+    const good = { history: [], candidates: [one, other], choice: null };
+    expect(await refusal(good, { ...good, choice: 'item-3' })).toMatchObject({
+      argument: 'answers[1].choice',
+      message: 'pretrain: expected `answers[1].choice` to be one of its candidates, or null for None, got "item-3"',
+    });
+    expect(await refusal({ ...good, candidates: [one, other, one] })).toMatchObject({
+      argument: 'answers[0].candidates',
+      message: 'pretrain: expected `answers[0].candidates` to be distinct, got "item-1" twice',
+    });
+    const lone = { ...good, candidates: [one] };
+    expect((await refusal(good, ...Array<RecordedAnswer>(50).fill(lone))).message).toBe(
+      'pretrain: expected `answers[1].candidates` to be at least 2 long, got ["item-1"]; and 49 more',
+    );
   });
 });
 
