@@ -23,10 +23,13 @@ export function checkOptions<S extends z.ZodType>(schema: S, value: unknown, whe
     });
   }
   if (result.success) return result.data;
-  const complaints = result.error.issues.map((issue) => complaint(schema, value, issue));
+  const { issues } = result.error;
+  const complaints = firstOfKinds(issues)
+    .slice(0, MAX_COMPLAINTS)
+    .map((issue) => complaint(schema, value, issue));
   const first = complaints[0] as Complaint;
-  const shown = complaints.slice(0, MAX_COMPLAINTS).map(({ text }) => text);
-  const more = complaints.length - shown.length;
+  const shown = complaints.map(({ text }) => text);
+  const more = issues.length - shown.length;
   const tail = more > 0 ? `; and ${more} more` : '';
   throw new InvalidArgumentError(`${where}: ${shown.join('; ')}${tail}`, {
     argument: first.argument,
@@ -38,6 +41,16 @@ export function checkOptions<S extends z.ZodType>(schema: S, value: unknown, whe
 
 /** How many wrong fields one message lists. */
 const MAX_COMPLAINTS = 4;
+
+/** What is wrong with one element of a list is mostly wrong with the others too: it is said of the first. */
+function firstOfKinds(issues: readonly z.core.$ZodIssue[]): readonly z.core.$ZodIssue[] {
+  const met = new Set<string>();
+  return issues.filter(({ code, path }) => {
+    if (!path.some((part) => typeof part === 'number')) return true;
+    const kind = [code, ...path.map((part) => (typeof part === 'number' ? '[]' : String(part)))].join('.');
+    return !met.has(kind) && met.add(kind);
+  });
+}
 
 /**
  * The member of `among` that a misspelt `word` most likely stands for.

@@ -92,6 +92,14 @@ describe('checkOptions', () => {
     expect(error.message).toMatch(/; and 2 more$/);
   });
 
+  it('says of one element of a list what is wrong with many', () => {
+    const lists = z.strictObject({ items: z.array(z.strictObject({ count: z.int().min(2), name: z.string() })) });
+    const items = Array.from({ length: 20 }, (_, i) => (i < 5 ? { count: 2, name: '' } : { count: 1, name: i }));
+    expect(() => checkOptions(lists, { items }, 'f')).toThrow(
+      /^f: expected `items\[5\].count` to be [^;]*, got 1; expected `items\[5\].name` to be a string, got 5; and 28 more$/,
+    );
+  });
+
   it('gives a typed error when the options throw while they are read', () => {
     const hostile = {
       get candidateCount() {
