@@ -272,15 +272,18 @@ export class DebiasedOracle implements PreferenceOracle {
     const { method, noneThreshold, oracle } = this.#options;
     const failed = answers.find(({ kind }) => kind === 'failed');
     if (failed !== undefined) return failed;
+    const meta = mergeMeta(answers);
     const usable = answers.flatMap((answer, p) =>
       answer.kind === 'choice' || answer.kind === 'none'
         ? [{ answer, shown: (asked[p] as PreferenceQuery).candidates }]
         : [],
     );
     const [first] = usable;
-    if (first === undefined) return answers[0] as Preference;
+    if (first === undefined) {
+      const [answer] = answers as [Extract<Preference, { kind: 'invalid' }>];
+      return method === 'cyclic' ? { ...answer, meta } : answer;
+    }
     const rows = usable.map(({ answer, shown }) => scoresByItem(answer.meta, shown, query));
-    const meta = mergeMeta(answers);
     if (method === 'shuffle') {
       const [scores] = rows;
       return { ...first.answer, meta: { ...first.answer.meta, ...(scores === undefined ? {} : { scores }) } };

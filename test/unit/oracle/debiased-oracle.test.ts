@@ -223,6 +223,37 @@ describe('DebiasedOracle', () => {
     expect((await mute.prefer([query]))[0]?.kind).toBe('invalid');
   });
 
+  it.each<[string, DebiasMethod]>([
+    ['all', 'cyclic'],
+    ['the only one', 'contextual'],
+    ['the only one', 'shuffle'],
+  ])('bills every call where %s of %s could not be read', async (_, method) => {
+    const candidates = [0, 1, 2];
+    const usage = { calls: 2, inputTokens: 200 };
+    const ask = async (readable: readonly number[]): Promise<Preference | undefined> => {
+      const oracle: PreferenceOracle = {
+        id: 'mumbling',
+        prefer: async (asked) =>
+          asked.map(({ candidates: [first] }) =>
+            readable.includes(first as number)
+              ? { kind: 'choice', choice: 1, meta: { usage, scores: [-2, -2, -2, -2] } }
+              : { kind: 'invalid', raw: 'hm', meta: { usage } },
+          ),
+      };
+      const prior = { contentFreeScores: async () => [-1, -1, -1, -1] };
+      const debiased = await DebiasedOracle.create({
+        ...{ oracle, catalog, method },
+        ...(method === 'contextual' ? { contentFree: prior } : {}),
+      });
+      return (await debiased.prefer([{ history: [], candidates }]))[0];
+    };
+    const calls = method === 'cyclic' ? 3 : 1;
+    const paid = { calls: 2 * calls, inputTokens: 200 * calls };
+    expect(await ask([])).toMatchObject({ kind: 'invalid', raw: 'hm', meta: { usage: paid } });
+    // Control: those that can be read are billed as ever.
+    expect(await ask(candidates)).toMatchObject({ kind: 'choice', meta: { usage: paid } });
+  });
+
   it('refuses a K that it was not calibrated for, before anything is asked', async () => {
     const oracle = await make('pride');
     await expect(oracle.prefer([{ history: [], candidates: [1, 2, 3] }])).rejects.toThrow(InvalidArgumentError);
