@@ -99,7 +99,7 @@ export function addDistil(root: Command, open: OpenSession): void {
     .option('--empty-share <x>', 'share of episodes that begin with no history', real(0, 1), 0.05)
     .option('--policy <dir>', 'a policy that draws half of the candidates (default: all are uniform)')
     .option('--max-invalid-rate <x>', 'stop when a larger share of answers cannot be used', real(0, 1), 0.05)
-    .option('--retry-invalid', 'ask again what could not be read')
+    .option('--retry-invalid', 'ask again what could not be read; what was asked after it stays as it is')
     .option('--dry-run', 'count calls, tokens and cost, and ask nobody')
     .option('--export-batch <file>', 'write the open questions as OpenAI Batch requests instead of asking')
     .option('--import-batch <file>', 'read the output of such a batch')
@@ -148,7 +148,8 @@ async function run(command: Command, options: DistilCommandOptions, open: OpenSe
     try {
       session.say(`Oracle ${oracle.id}.`);
       const sized = dryRun ? { sample: 200 } : { sample: 20, countAll: false };
-      const dry = await planDistil({ ...plan, oracle, storage, prices, ...sized });
+      const retryInvalid = options.retryInvalid ?? false;
+      const dry = await planDistil({ ...plan, oracle, storage, prices, retryInvalid, ...sized });
       const canTell = dryRun !== true && oracle.estimate !== undefined;
       sayPlan(session, dry, prices !== undefined, canTell ? '--dry-run counts' : 'the oracle cannot tell');
       const none = { choices: 0, nones: 0, invalid: 0, failed: 0 };
@@ -163,7 +164,7 @@ async function run(command: Command, options: DistilCommandOptions, open: OpenSe
         ...{ oracle, storage, budget, prices },
         // No more streams than calls: a kill then loses no more questions than are in flight.
         ...(languageModel === undefined ? {} : { concurrency: concurrency ?? languageModel.concurrency ?? 4 }),
-        ...{ maxInvalidRate: options.maxInvalidRate, retryInvalid: options.retryInvalid ?? false },
+        ...{ maxInvalidRate: options.maxInvalidRate, retryInvalid },
         signal: session.signal,
         onProgress: (progress) => session.progress(describe(progress, prices !== undefined)),
         onWarning: session.warn,

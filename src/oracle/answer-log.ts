@@ -83,6 +83,7 @@ export class AnswerLog {
   readonly #answers: Map<string, AnswerRecord>;
   /** Lines that answer nothing any more: unreadable ones that were asked again, and those of a merged log that came second. */
   readonly #outdone: AnswerRecord[];
+  readonly #unread: ReadonlySet<string>;
   readonly #keep: 'nothing' | 'items' | 'items+context';
 
   private constructor(
@@ -91,12 +92,14 @@ export class AnswerLog {
     { catalog, keep = 'nothing' }: AnswerLogOptions,
     answers: Map<string, AnswerRecord>,
     outdone: AnswerRecord[],
+    unread: ReadonlySet<string>,
   ) {
     this.oracleId = oracleId;
     this.#log = log;
     this.#catalog = catalog;
     this.#answers = answers;
     this.#outdone = outdone;
+    this.#unread = unread;
     this.#keep = keep;
   }
 
@@ -121,7 +124,7 @@ export class AnswerLog {
         });
       }
       await log.append({ format: FORMAT, oracle: oracleId, template: TEMPLATE_VERSION, catalog: catalogHash });
-      return new AnswerLog(oracleId, log, options, new Map(), []);
+      return new AnswerLog(oracleId, log, options, new Map(), [], new Set());
     }
     const header = parseRecord(headerSchema, first, source, 1);
     const other = 'record into another key, or replay it with what it was recorded with';
@@ -133,6 +136,7 @@ export class AnswerLog {
     if (header.catalog !== catalogHash) throw mismatch(source, 'catalog', catalogHash, header.catalog, other);
     const answers = new Map<string, AnswerRecord>();
     const outdone: AnswerRecord[] = [];
+    const unread = new Set<string>();
     for (const [i, value] of rest.entries()) {
       const record = parseRecord(recordSchema, value, source, i + 2);
       if (record.kind === 'choice' && !catalog.has(record.choice)) {
@@ -141,6 +145,7 @@ export class AnswerLog {
       }
       // Merged logs may answer twice: the first answer is the one that was used, unless it could not be read and was asked again.
       const before = answers.get(record.key);
+      if (before === undefined && record.kind === 'invalid') unread.add(record.key);
       const isBetter = before === undefined || before.kind === 'invalid';
       if (isBetter) answers.set(record.key, record);
       if (before !== undefined) outdone.push(isBetter ? before : record);
@@ -150,7 +155,7 @@ export class AnswerLog {
         if (record.kind === 'invalid' && answers.delete(key)) outdone.push(record);
       }
     }
-    return new AnswerLog(header.oracle, log, options, answers, outdone);
+    return new AnswerLog(header.oracle, log, options, answers, outdone, unread);
   }
 
   /** Answers held. */
@@ -168,9 +173,14 @@ export class AnswerLog {
     return [...this.#answers.values(), ...this.#outdone];
   }
 
-  /** SHA-256 (hex) of what a question is: oracle id, ids of history and candidates, context. */
+  /** Keys of the questions whose first answer could not be read when the log was opened, whatever they were answered since. */
+  get unread(): ReadonlySet<string> {
+    return this.#unread;
+  }
+
+  /** See {@link questionKey}. */
   async keyOf(query: PreferenceQuery): Promise<string> {
-    return sha256Hex(`${canonicalJson(this.oracleId)}\n${queryKey(this.#catalog, query)}`);
+    return questionKey(this.oracleId, this.#catalog, query);
   }
 
   /**
@@ -222,6 +232,11 @@ export class AnswerLog {
       ...(this.#keep === 'items+context' && context !== undefined ? { context } : {}),
     };
   }
+}
+
+/** SHA-256 (hex) of what a question is: oracle id, ids of history and candidates, context. */
+export async function questionKey(oracleId: string, catalog: Catalog, query: PreferenceQuery): Promise<string> {
+  return sha256Hex(`${canonicalJson(oracleId)}\n${queryKey(catalog, query)}`);
 }
 
 /** An answer that can be kept: anything but a failure. */

@@ -18,7 +18,12 @@ export interface RecordingOracleOptions {
   readonly storage: Storage;
   /** The record's key in the storage. @default 'answers.jsonl' */
   readonly key?: string;
-  /** Asks questions again whose recorded answer could not be read. Without it they stay unread, so that a resumed run equals an unbroken one. @default false */
+  /**
+   * Asks questions again whose recorded answer could not be read. Without it they stay unread, so that a resumed run equals an unbroken
+   * one. A caller whose next question hangs on the answer then asks others than before, unless it goes on as `distil` does: by the first
+   * answer.
+   * @default false
+   */
   readonly retryInvalid?: boolean;
   /**
    * Writes down each question's history and candidates by item id, so that `readAnswers` can make training data of the record. A

@@ -4,6 +4,7 @@ import { canonicalJson, type JsonValue } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
+import { questionKey } from '../oracle/answer-log.js';
 import {
   type BudgetCaps,
   budgetCapsSchema,
@@ -55,7 +56,11 @@ export interface DistilOptions extends QuestionPlanOptions {
   readonly concurrency?: number;
   /** Share of unusable answers among the last 200 of this run that ends it. @default 0.05 */
   readonly maxInvalidRate?: number;
-  /** Asks questions again whose answer on record could not be read. @default false */
+  /**
+   * Asks questions again whose answer on record could not be read. No other question changes: what followed in their episodes was asked
+   * without that answer and stays as it is.
+   * @default false
+   */
   readonly retryInvalid?: boolean;
   /**
    * Hard caps. Calls, tokens and dollars are those of the whole set, what earlier runs spent included; `wallMs` is of this run. A cap
@@ -119,7 +124,7 @@ const PROGRESS_MS = 1000;
 
 /**
  * Builds or extends a set of an oracle's answers, for `pretrain({ answers })`. Which questions are asked is a function of the options
- * and, within an episode, of the answers before; every answer is on record before the next question of its episode. A run that is
+ * and, within an episode, of the first answers before; every answer is on record before the next question of its episode. A run that is
  * killed anywhere and started again therefore asks nothing twice but what was in flight, and ends with the same questions answered.
  *
  * It stops in order, with everything answered so far on record, when a budget is reached, on abort, and when too many answers cannot
@@ -142,6 +147,7 @@ export async function distil(options: DistilOptions): Promise<DistilResult> {
   const plan = new QuestionPlan(planOptions, 'distil');
   const record = await openRecord(storage, key, plan.catalog, oracle.id);
   const recorded = recordedSpending(record, prices);
+  const unread = record?.unread ?? new Set<string>();
   const ledger = new Ledger(prices, record?.paid().length ?? 0, recorded);
   const job = await Job.open(storage, key);
   await job.begin(planOptions, onWarning);
@@ -214,7 +220,8 @@ export async function distil(options: DistilOptions): Promise<DistilResult> {
       const [answer] = await recording.prefer([query], options);
       take(answer as Preference);
       if ((answer as Preference).kind === 'failed') return;
-      stream.answer(answer as Exclude<Preference, { kind: 'failed' }>);
+      if (unread.size > 0 && unread.has(await questionKey(oracle.id, plan.catalog, query))) stream.skip();
+      else stream.answer(answer as Exclude<Preference, { kind: 'failed' }>);
     }
   };
   let next = 0;

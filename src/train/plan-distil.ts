@@ -35,6 +35,8 @@ export interface PlanDistilOptions extends QuestionPlanOptions {
    * @default true
    */
   readonly countAll?: boolean;
+  /** Whether questions are to be asked again whose answer on record could not be read, as by that option of `distil`. @default false */
+  readonly retryInvalid?: boolean;
   /** US dollars for a million tokens, where the back-end does not tell what it costs. @default nothing is known */
   readonly prices?: TokenPrices | undefined;
 }
@@ -43,7 +45,7 @@ export interface PlanDistilOptions extends QuestionPlanOptions {
 export interface DistilPlan {
   /** Questions of the plan. */
   readonly total: number;
-  /** Of those, on record. */
+  /** Of those, on record, and not to be asked again. */
   readonly recorded: number;
   /** Questions that were rendered and counted. */
   readonly sampled: number;
@@ -58,6 +60,7 @@ const planSchema = z.strictObject({
   oracle: oracleSchema,
   sample: z.int().min(1).max(1_000_000).default(200),
   countAll: z.boolean().default(true),
+  retryInvalid: z.boolean().default(false),
   prices: tokenPricesSchema.optional(),
 });
 
@@ -70,15 +73,21 @@ const planSchema = z.strictObject({
  */
 export async function planDistil(options: PlanDistilOptions): Promise<DistilPlan> {
   const checked = checkOptions(planSchema, options, 'planDistil');
-  const { oracle, storage, key, sample, countAll, prices, ...planOptions } = checked;
+  const { oracle, storage, key, sample, countAll, prices, retryInvalid, ...planOptions } = checked;
   const plan = new QuestionPlan(planOptions, 'planDistil');
   const log = storage && (await openRecord(storage, key, plan.catalog, oracle.id));
-  // `ends[s]`: questions still to ask in streams 0 to s.
+  /** A stream where its answers on record end, and those of its questions that are to be asked again. */
+  const replayed = async (s: number): Promise<{ stream: QuestionStream; again: readonly PreferenceQuery[] }> => {
+    const stream = plan.stream(s);
+    const unread = log === undefined ? [] : await replay(stream, log);
+    return { stream, again: retryInvalid ? unread : [] };
+  };
+  // `ends[s]`: questions still to ask in streams 0 to s; in each those to ask again come first.
   const ends = new Float64Array(plan.streams);
   let toAsk = 0;
   for (let s = 0; s < plan.streams; s++) {
-    const recorded = log === undefined ? 0 : await replay(plan.stream(s), log);
-    toAsk += plan.stepsOf(s) - recorded;
+    const { stream, again } = await replayed(s);
+    toAsk += again.length + plan.stepsOf(s) - stream.step;
     ends[s] = toAsk;
   }
   const recorded = plan.count - toAsk;
@@ -86,15 +95,18 @@ export async function planDistil(options: PlanDistilOptions): Promise<DistilPlan
   const draw = async (count: number): Promise<PreferenceQuery[]> => {
     const queries: PreferenceQuery[] = [];
     let s = 0;
-    let stream: QuestionStream | undefined;
+    let now: Awaited<ReturnType<typeof replayed>> | undefined;
     for (const place of rng.sample(toAsk, count).sort()) {
       while ((ends[s] as number) <= place) {
         s++;
-        stream = undefined;
+        now = undefined;
       }
-      if (stream === undefined) {
-        stream = plan.stream(s);
-        if (log !== undefined) await replay(stream, log);
+      now ??= await replayed(s);
+      const { stream, again } = now;
+      const repeated = again[place - (ends[s - 1] ?? 0)];
+      if (repeated !== undefined) {
+        queries.push(repeated);
+        continue;
       }
       const step = plan.stepsOf(s) - ((ends[s] as number) - place);
       while (stream.step < step) {
@@ -181,13 +193,16 @@ export async function openQuestions(options: OpenQuestionsOptions): Promise<read
   return queries;
 }
 
-/** Takes a stream through the answers on record. @returns how many there were. */
-async function replay(stream: QuestionStream, log: AnswerLog): Promise<number> {
-  const began = stream.step;
+/** Takes a stream through the answers on record. @returns those of its questions whose answer cannot be read. */
+async function replay(stream: QuestionStream, log: AnswerLog): Promise<PreferenceQuery[]> {
+  const invalid: PreferenceQuery[] = [];
   for (let query = stream.next; query !== undefined; query = stream.next) {
-    const answer = log.answer(await log.keyOf(query), query);
+    const key = await log.keyOf(query);
+    const answer = log.answer(key, query);
     if (answer === undefined || answer.kind === 'failed') break;
-    stream.answer(answer);
+    if (answer.kind === 'invalid') invalid.push(query);
+    if (log.unread.has(key)) stream.skip();
+    else stream.answer(answer);
   }
-  return stream.step - began;
+  return invalid;
 }

@@ -82,6 +82,11 @@ export interface QuestionStream {
   readonly next: PreferenceQuery | undefined;
   /** Goes on by an answer. One that could not be read leaves the history as it is. */
   answer(preference: Exclude<Preference, { kind: 'failed' }>): void;
+  /**
+   * Goes on as after an answer that could not be read. For a question whose first answer was one, whatever it was answered when it was
+   * asked again: what followed was asked without it and is to stay what it was.
+   */
+  skip(): void;
 }
 
 /**
@@ -169,6 +174,10 @@ export class QuestionPlan {
         if (step < steps) next ??= ask();
         return next;
       },
+      skip() {
+        step++;
+        next = undefined;
+      },
       answer(preference) {
         const asked = next ?? ask();
         // Eq. 2: for None one of the k at random.
@@ -176,8 +185,7 @@ export class QuestionPlan {
         else if (preference.kind === 'none') {
           history.push(asked.candidates[rng.fork(`none/${step}`).integer(asked.candidates.length)] as ItemIndex);
         }
-        step++;
-        next = undefined;
+        this.skip();
       },
     };
   }

@@ -262,6 +262,7 @@ export const trainCalls: readonly PublicCall[] = [
         storage: fc.constant(null).map(() => new MemoryStorage()),
         key: fc.constant('answers.jsonl'),
         sample: fc.constantFrom(1, 5),
+        retryInvalid: fc.boolean(),
         prices: fc.constant({ inputPerMillion: 1, outputPerMillion: 2, cachedInputPerMillion: 1 }),
       }),
     },

@@ -85,6 +85,23 @@ describe('ialp distil', () => {
     expect(probes).toBeLessThan(20);
   });
 
+  it('--retry-invalid: the dry run prices what is asked again, and that is all that is asked', async () => {
+    const { out, distil } = job();
+    const argv = (...more: string[]): string[] => distil('--count', '40', '--steps', '1', '--retry-invalid', ...more);
+    await run(argv());
+    const path = join(out, 'answers.jsonl');
+    const lines = readFileSync(path, 'utf8').split('\n');
+    const unread = lines.map((line, i) =>
+      i > 0 && i <= 5 ? JSON.stringify({ ...JSON.parse(line), kind: 'invalid', raw: 'eh' }) : line,
+    );
+    writeFileSync(path, unread.join('\n'));
+    const dry = await run(argv('--dry-run', ...PRICES));
+    expect(dry).toMatchObject({ questions: 40, answered: 35, asked: 0, toCome: { calls: 5 } });
+    expect(dry?.toCome?.costUsd).toBeGreaterThan(0);
+    expect(await run(argv())).toMatchObject({ answered: 40, asked: 5, invalid: 0 });
+    expect((await run(argv('--dry-run')))?.toCome).toMatchObject({ calls: 0 });
+  });
+
   it.each([
     ['--max-calls', ['30'], ['90'], (out: string) => paidFor(out), 30],
     ['--max-tokens', ['2500'], ['100000'], (out: string) => tokensOf(out), 2500],

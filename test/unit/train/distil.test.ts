@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { PopularityPolicy } from '../../../src/agent/popularity-policy.js';
 import { Catalog } from '../../../src/catalog/catalog.js';
 import { Sequences } from '../../../src/catalog/sequences.js';
+import { useBackend } from '../../../src/compute/backend.js';
 import { BudgetExceededError, InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
 import { MemoryStorage } from '../../../src/foundation/storage.js';
 import { CachedOracle } from '../../../src/oracle/cached-oracle.js';
@@ -15,8 +16,9 @@ import { scriptedModel } from '../../../src/testing/scripted-model.js';
 import { tinyCatalog } from '../../../src/testing/tiny-envs.js';
 import { type DistilOptions, type DistilProgress, distil } from '../../../src/train/distil.js';
 import { openQuestions, planDistil } from '../../../src/train/plan-distil.js';
+import { pretrain } from '../../../src/train/pretrain.js';
 import { QuestionPlan, type QuestionPlanOptions } from '../../../src/train/question-plan.js';
-import { answerOf } from './small-runs.js';
+import { answerOf, smallAgent } from './small-runs.js';
 
 const catalog = tinyCatalog(40);
 const base = { catalog, count: 97, candidateCount: 5, seed: 3 } as const;
@@ -225,6 +227,18 @@ describe('distil', () => {
     expect(await recordOf(storage)).toHaveLength(50);
   });
 
+  it('extends a set by longer questions, and all of it can be learned from', async () => {
+    await useBackend('wasm', { threads: 1 });
+    const storage = new MemoryStorage();
+    const other = { ...base, count: 20, candidateCount: 30, stepsPerEpisode: 1 };
+    await distil({ ...base, count: 20, oracle: oracleBy(), storage });
+    await distil({ ...other, oracle: oracleBy(), storage });
+    const { answers } = await readAnswers({ storage, catalog });
+    expect(new Set(answers.map(({ candidates }) => candidates.length))).toEqual(new Set([5, 30]));
+    using agent = smallAgent();
+    expect(await pretrain({ agent, answers, lanes: 4 })).toMatchObject({ steps: 40 });
+  });
+
   it('leaves questions that fail for the next run', async () => {
     const storage = new MemoryStorage();
     const flaky = oracleBy((query, n) => (n % 10 === 3 ? 'failed' : answerOf(query)));
@@ -253,6 +267,79 @@ describe('distil', () => {
     expect(again).toMatchObject({ asked: 0, answered: 400 });
     expect(again.spent.calls).toBe(babbling.queries.length + mended.queries.length);
     expect(again.spent.calls).toBeGreaterThan(400);
+  });
+
+  /** Cannot read about every sixth question; they are in the midst of episodes. */
+  const isHard = ({ candidates }: PreferenceQuery): boolean => candidates.reduce((a, b) => a + b, 0) % 6 === 0;
+  const halfBlind = (): ScriptedOracle => oracleBy((query) => (isHard(query) ? 'invalid' : answerOf(query)));
+
+  it('asks again what could not be read, and nothing that followed: no answer is lost, and the dry run says so', async () => {
+    const storage = new MemoryStorage();
+    const blind = halfBlind();
+    const first = await distil({ ...base, oracle: blind, storage, maxInvalidRate: 1 });
+    const hard = blind.queries.filter(isHard).map(textOf).sort();
+    const before = await recordOf(storage);
+    expect(first).toMatchObject({ answered: 97, invalid: hard.length });
+    expect(hard.length).toBeGreaterThan(8);
+    expect(before).toHaveLength(97 - hard.length);
+    const priced = (): PreferenceOracle =>
+      Object.assign(oracleBy(), {
+        estimate: async (queries: readonly PreferenceQuery[]) =>
+          queries.map(({ candidates }) => ({ calls: 1, inputTokens: candidates.reduce((a, b) => a + b, 0) })),
+      });
+    const tokens = blind.queries.filter(isHard).flatMap(({ candidates }) => candidates);
+    const inputTokens = tokens.reduce((a, b) => a + b, 0);
+    expect(await planDistil({ ...base, oracle: priced(), storage, retryInvalid: true })).toMatchObject({
+      ...{ total: 97, recorded: 97 - hard.length, sampled: hard.length },
+      toCome: { questions: hard.length, calls: hard.length, inputTokens },
+    });
+    expect(await planDistil({ ...base, oracle: priced(), storage })).toMatchObject({ recorded: 97 });
+
+    const mended = oracleBy();
+    const second = await distil({ ...base, oracle: mended, storage, retryInvalid: true });
+    expect(mended.queries.map(textOf).sort()).toEqual(hard);
+    expect(second).toMatchObject({ answered: 97, asked: hard.length, invalid: 0 });
+    const after = await recordOf(storage);
+    expect(after).toHaveLength(97);
+    expect(after).toEqual(expect.arrayContaining(before));
+    // Nothing is open, whether it is asked for again or not, and an extension asks only what is new.
+    for (const retryInvalid of [false, true]) {
+      expect(await planDistil({ ...base, oracle: oracleBy(), storage, retryInvalid })).toMatchObject({ recorded: 97 });
+      expect(await distil({ ...base, oracle: oracleBy(), storage, retryInvalid })).toMatchObject({ asked: 0 });
+    }
+    expect(await openQuestions({ ...base, oracleId: 'rule', storage })).toEqual([]);
+    const more = await distil({ ...base, count: 120, oracle: oracleBy(), storage });
+    expect(more).toMatchObject({ answered: 120, asked: 23 });
+  });
+
+  it('asks again in a set that is not complete, killed at any moment, nothing twice but what was in flight', async () => {
+    const unbroken = new MemoryStorage();
+    const begin = (storage: MemoryStorage) =>
+      distil({ ...base, oracle: halfBlind(), storage, maxInvalidRate: 1, budget: { calls: 50 }, concurrency: 1 });
+    await expect(begin(unbroken)).rejects.toThrow(BudgetExceededError);
+    await distil({ ...base, oracle: oracleBy(), storage: unbroken, retryInvalid: true });
+    const wanted = await recordOf(unbroken);
+    expect(wanted).toHaveLength(97);
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.integer({ min: 0, max: 30 }), { minLength: 1, maxLength: 4 }), async (stops) => {
+        const storage = new MemoryStorage();
+        await expect(begin(storage)).rejects.toThrow(BudgetExceededError);
+        const asked: string[] = [];
+        for (const stop of [...stops, Number.POSITIVE_INFINITY]) {
+          const controller = new AbortController();
+          const oracle = oracleBy((query, n) => {
+            if (n === stop) controller.abort(new Error('enough'));
+            else asked.push(textOf(query));
+            return answerOf(query);
+          });
+          const options = { ...base, oracle, storage, concurrency: 4, retryInvalid: true, signal: controller.signal };
+          await distil(options).catch((error: Error) => expect(error.message).toBe('enough'));
+        }
+        expect(asked.length - new Set(asked).size).toBeLessThanOrEqual(4 * stops.length);
+        expect(await recordOf(storage)).toEqual(wanted);
+      }),
+      { seed: 5, numRuns: 12 },
+    );
   });
 
   it('stops when nobody answers', async () => {
