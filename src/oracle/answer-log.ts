@@ -31,6 +31,7 @@ const usageSchema = z.object({
 export const metaSchema = z.object({
   // JSON has no -Infinity, the log-probability of what cannot be: null stands for it.
   scores: z.array(z.number().nullable()).optional(),
+  bounded: z.array(z.boolean()).optional(),
   labelMass: z.number().optional(),
   promptHash: z.string().optional(),
   usage: usageSchema.optional(),
@@ -248,10 +249,11 @@ export function isAnswer(
 
 /** A recorded `Meta` as one that was not paid for: without `usage`, marked `cached`. */
 export function cachedMeta(record: z.output<typeof metaSchema> | undefined): Meta {
-  const { scores, labelMass, promptHash } = record ?? {};
+  const { scores, bounded, labelMass, promptHash } = record ?? {};
   return {
     cached: true,
     ...(scores === undefined ? {} : { scores: scores.map((score) => score ?? Number.NEGATIVE_INFINITY) }),
+    ...(bounded === undefined ? {} : { bounded }),
     ...(labelMass === undefined ? {} : { labelMass }),
     ...(promptHash === undefined ? {} : { promptHash }),
   };
@@ -266,7 +268,7 @@ function toPreference(record: AnswerRecord, catalog: Catalog): Preference {
 /** What of a `Meta` is kept. Numbers that JSON cannot hold are left out, whatever a back-end gave. */
 export function metaRecord(meta: Meta | undefined): z.output<typeof metaSchema> | undefined {
   if (typeof meta !== 'object' || meta === null) return undefined;
-  const { scores, labelMass, promptHash } = meta;
+  const { scores, bounded, labelMass, promptHash } = meta;
   const isScore = (score: unknown) => Number.isFinite(score) || score === Number.NEGATIVE_INFINITY;
   const usable = Array.isArray(scores) && scores.every(isScore);
   const usage: Record<string, number> = {};
@@ -277,6 +279,9 @@ export function metaRecord(meta: Meta | undefined): z.output<typeof metaSchema> 
   return {
     ...(usable && scores !== undefined
       ? { scores: scores.map((score) => (Number.isFinite(score) ? score : null)) }
+      : {}),
+    ...(usable && Array.isArray(bounded) && bounded.includes(true)
+      ? { bounded: scores.map((_, i) => bounded[i] === true) }
       : {}),
     ...(labelMass !== undefined && Number.isFinite(labelMass) ? { labelMass } : {}),
     ...(typeof promptHash === 'string' ? { promptHash } : {}),

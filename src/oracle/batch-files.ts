@@ -296,7 +296,11 @@ function readBody(
   const read = tokens.length === 0 ? undefined : scoresOf(tokens, labels);
   const place = read === undefined ? 'undecided' : decide(read.scores, undefined, read.bounded);
   const told = { promptHash, usage };
-  const meta = { ...told, ...(read === undefined ? {} : { scores: read.scores, labelMass: read.labelMass }) };
+  const meta = {
+    ...told,
+    ...(read === undefined ? {} : { scores: read.scores, labelMass: read.labelMass }),
+    ...(read?.bounded.includes(true) ? { bounded: read.bounded } : {}),
+  };
   const parsed = parseAnswer(text, labels);
   // `**c**`, or "A good one is c": what the first token's list says of the labels is not the answer.
   const isByText = place === 'undecided' || read?.beginsWithLabel !== true;

@@ -253,9 +253,10 @@ export class LlmOracle implements PreferenceOracle {
     const { answer, attempts } = await this.#labelScores(prompt, batch);
     const { logProbs, bounded } = answer;
     const labelMass = Math.min(1, Math.exp(logSumExp(logProbs.filter((_, i) => bounded?.[i] !== true))));
-    const byItem = new Map(shown.map((item, place) => [item, logProbs[place] as number]));
+    const places = [...query.candidates.map((item) => shown.indexOf(item)), shown.length];
     const meta = {
-      scores: [...query.candidates.map((item) => byItem.get(item) as number), logProbs[shown.length] as number],
+      scores: places.map((place) => logProbs[place] as number),
+      ...(bounded?.includes(true) ? { bounded: places.map((place) => bounded[place] === true) } : {}),
       labelMass,
       promptHash: await sha256Hex(prompt.text),
       usage: { ...answer.usage, calls: attempts, ms: performance.now() - started },

@@ -36,6 +36,11 @@ export interface Usage {
 export interface Meta {
   /** K + 1 comparable scores, log-probabilities where the back-end has them: one per candidate in query order, then None. */
   readonly scores?: readonly number[];
+  /**
+   * As long as `scores`: true where a score is only a bound, because the server did not list the label. An upper bound; where a bound was
+   * divided out (`contextual`, `pride`), maybe a lower one. Absent where all scores are exact.
+   */
+  readonly bounded?: readonly boolean[];
   /** Probability mass on the K + 1 labels before normalising, 0..1; low means that the model wanted to say something else. */
   readonly labelMass?: number;
   /** What the answer cost. */

@@ -255,10 +255,14 @@ function checkResults(queries: readonly PreferenceQuery[], results: unknown): vo
       default:
         expectThat(false, `${at} is of no known kind`);
     }
-    const scores = result.meta?.scores;
+    const { scores, bounded } = result.meta ?? {};
     expectThat(
       scores === undefined || scores.length === query.candidates.length + 1,
       `${at} has ${scores?.length} scores for ${query.candidates.length} candidates and None`,
+    );
+    expectThat(
+      bounded === undefined || bounded.length === scores?.length,
+      `${at} says of ${bounded?.length} scores whether they are bounds, and has ${scores?.length}`,
     );
   }
 }

@@ -111,6 +111,21 @@ describe('importBatch', () => {
     expect(none.answers[0]?.choice).toBeNull();
   });
 
+  it('records which labels are only bounded, and nothing of it where all are listed', async () => {
+    const [first, second] = (await requestsOf(batch)).map(({ custom_id }) => custom_id);
+    const output =
+      answered(first as string, 'a', { a: -0.1, c: -4, the: -5 }) +
+      answered(second as string, 'a', { a: -0.1, c: -4, b: -5, d: -6 });
+    const { storage } = await imported(output);
+    const record = new TextDecoder().decode(await storage.get('answers.jsonl'));
+    const metas = record.trim().split('\n').slice(1);
+    expect(metas.map((line) => (JSON.parse(line) as { meta: object }).meta)).toMatchObject([
+      { scores: [-0.1, -5, -4, -5], bounded: [false, true, false, true] },
+      { scores: [-0.1, -5, -4, -6] },
+    ]);
+    expect(metas[1]).not.toContain('bounded');
+  });
+
   it('reads /v1/completions too', async () => {
     const [id] = (await requestsOf({ ...batch, endpoint: 'completions' })).map(({ custom_id }) => custom_id);
     const logprobs = {

@@ -116,8 +116,14 @@ describe('LlmOracle of a model that tells label probabilities', () => {
     // Of equals the exact one wins.
     expect(await ask([-4, -4, -4, -4, -4], [0, 1, 3, 4])).toBe('choice');
     expect(await ask([-4, -4, -4, -4, -4], [0, 1, 2, 3, 4])).toBe('invalid');
-    const [answer] = await make(bounded([-1, -4, -4, -4, -4], [1, 2, 3, 4]), { shuffle: false }).prefer([QUERY]);
-    expect(metaOf(answer).labelMass).toBeCloseTo(Math.exp(-1), 12);
+    for (const shuffle of [false, true]) {
+      const [answer] = await make(bounded([-1, -4, -4, -2, -4], [1, 2, 4]), { shuffle }).prefer([QUERY]);
+      const { scores, labelMass, bounded: which } = metaOf(answer);
+      expect(labelMass).toBeCloseTo(Math.exp(-1) + Math.exp(-2), 12);
+      expect(which).toEqual(scores?.map((score) => score === -4));
+    }
+    const [exact] = await make(bounded([-1, -4, -4, -2, -4], [])).prefer([QUERY]);
+    expect(metaOf(exact)).not.toHaveProperty('bounded');
   });
 
   it.each<[string, unknown]>([

@@ -259,6 +259,15 @@ describe('oracleContract finds', () => {
       }),
       /./,
     ],
+    [
+      'bounds of scores that it does not tell',
+      () => ({
+        ...broken(honest),
+        prefer: async (q, o) =>
+          (await honest().prefer(q, o)).map((answer) => ({ ...answer, meta: { bounded: [true] } }) as never),
+      }),
+      /one well-formed result/,
+    ],
     ['a signal ignored', () => ({ ...broken(honest), prefer: (q) => honest().prefer(q) }), /aborted already/],
     [
       'a reason of its own',

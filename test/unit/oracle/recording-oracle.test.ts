@@ -60,6 +60,27 @@ describe('RecordingOracle', () => {
     expect(replayed[3]).toEqual({ kind: 'choice', choice: 3, meta: { scores: SCORES, labelMass: 0.9, cached: true } });
   });
 
+  it('keeps which scores are bounds, and not a word of it where none is', async () => {
+    const bounded = [false, true, true, false, true];
+    const bounds = [bounded, bounded.map(() => false), undefined, [true], 'all'];
+    const storage = new MemoryStorage();
+    const oracle = await open(
+      storage,
+      new ScriptedOracle((query) => {
+        const told = bounds[query.history[0] as number] as readonly boolean[] | undefined;
+        return { kind: 'none', meta: { scores: SCORES, ...(told === undefined ? {} : { bounded: told }) } };
+      }),
+    );
+    const asked = queries.slice(0, bounds.length);
+    await oracle.prefer(asked);
+    const metas = async (): Promise<unknown[]> =>
+      (await (await open(storage)).prefer(asked)).map((answer) => (answer as { meta: object }).meta);
+    const plainly = { scores: SCORES, cached: true };
+    const first = [true, false, false, false, false];
+    expect(await metas()).toEqual([{ ...plainly, bounded }, plainly, plainly, { ...plainly, bounded: first }, plainly]);
+    expect((await text(storage)).match(/bounded/g)).toHaveLength(2);
+  });
+
   it('tells a question by ids of history and candidates, their order, and context', async () => {
     const oracle = await open(new MemoryStorage());
     const base: PreferenceQuery = { history: [1, 2], candidates: [0, 1, 2, 3] };
