@@ -6,7 +6,7 @@ import { checkOptions, describeValue } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import { checkPreference, checkPreferOptions, checkQueries, queryKey } from './check-query.js';
-import type { ModelCallOptions } from './language-model.js';
+import type { LabelScores, ModelCallOptions } from './language-model.js';
 import { catalogSchema, oracleSchema } from './option-schemas.js';
 import { orAbort } from './or-abort.js';
 import {
@@ -18,7 +18,7 @@ import {
   preferInBatches,
   type Usage,
 } from './preference-oracle.js';
-import { decide, logSumExp } from './score-decision.js';
+import { decideInRange, logShare, logSumExp, type ScoreRange, scoreRange } from './score-decision.js';
 import { addUsage } from './usage.js';
 
 /** How a {@link DebiasedOracle} takes the labels' own weight out of the answers. */
@@ -34,8 +34,8 @@ export type DebiasMethod =
 
 /** Who tells what the labels get where there is nothing to know: an `LlmOracle` of a model with `labelScores`. */
 export interface ContentFree {
-  /** `[K + 1]` log-probabilities by place, None's last. */
-  contentFreeScores(candidateCount: number, options?: ModelCallOptions): Promise<readonly number[]>;
+  /** `[K + 1]` log-probabilities by place, None's last, and which of them are only bounds. */
+  contentFreeScores(candidateCount: number, options?: ModelCallOptions): Promise<LabelScores>;
 }
 
 /** Options of {@link DebiasedOracle.create}. */
@@ -108,6 +108,9 @@ const LEAST_LOG_PRIOR = -30;
  *
  * None keeps its label, the last, and its odds against all candidates together: shifts cannot tell a letter's weight from a true
  * None. Where its own letter is favoured, fit a `noneThreshold`.
+ *
+ * Of a label that the server did not list only a bound is known, in an answer or in the prior. Where the true numbers might change the
+ * answer, it is invalid.
  */
 export class DebiasedOracle implements PreferenceOracle {
   /** The id of the oracle behind, the method and its settings. */
@@ -120,13 +123,9 @@ export class DebiasedOracle implements PreferenceOracle {
   readonly estimate?: NonNullable<PreferenceOracle['estimate']>;
   readonly #options: z.output<typeof schema>;
   /** `[K]` log-priors of the labels by K. */
-  readonly #priors: Map<number, Promise<readonly number[]>>;
+  readonly #priors: Map<number, Promise<ScoreRange>>;
 
-  private constructor(
-    options: z.output<typeof schema>,
-    settings: string,
-    priors: ReadonlyMap<number, readonly number[]>,
-  ) {
+  private constructor(options: z.output<typeof schema>, settings: string, priors: ReadonlyMap<number, ScoreRange>) {
     const { oracle, catalog, method, seed, noneThreshold } = options;
     const none = noneThreshold === undefined ? '' : `,none>${noneThreshold}`;
     this.id = `${oracle.id}|debias=${method}${settings},seed=${seed}${none}`;
@@ -162,7 +161,7 @@ export class DebiasedOracle implements PreferenceOracle {
       return new DebiasedOracle(checked, shifts, new Map());
     }
     const sample = await sha256Hex(canonicalJson(calibration.map((query) => queryKey(catalog, query))));
-    const sizes = calibration.map(({ candidates }): [number, readonly number[]] => [candidates.length, []]);
+    const sizes = calibration.map(({ candidates }): [number, ScoreRange] => [candidates.length, scoreRange([])]);
     const priors = calibrate ? await estimatePriors(checked) : new Map(sizes);
     return new DebiasedOracle(checked, `:${sample.slice(0, 16)}`, priors);
   }
@@ -250,7 +249,7 @@ export class DebiasedOracle implements PreferenceOracle {
     return shifts(query, shown, method === 'cyclic' ? Math.min(permutations, shown.length) : 1);
   }
 
-  #priorOf(K: number): undefined | Promise<readonly number[]> {
+  #priorOf(K: number): undefined | Promise<ScoreRange> {
     const { method, contentFree, oracle } = this.#options;
     if (method !== 'contextual' && method !== 'pride') return undefined;
     let prior = this.#priors.get(K);
@@ -267,11 +266,16 @@ export class DebiasedOracle implements PreferenceOracle {
     query: PreferenceQuery,
     asked: readonly PreferenceQuery[],
     answers: readonly Preference[],
-    prior: readonly number[] | undefined,
+    prior: ScoreRange | undefined,
   ): Preference {
     const { method, noneThreshold, oracle } = this.#options;
     const failed = answers.find(({ kind }) => kind === 'failed');
     if (failed !== undefined) return failed;
+    if (method === 'shuffle') {
+      const [answer] = answers as [Exclude<Preference, { kind: 'failed' }>];
+      const { candidates } = asked[0] as PreferenceQuery;
+      return { ...answer, meta: { ...answer.meta, ...scoresByItem(answer.meta, candidates, query) } };
+    }
     const meta = mergeMeta(answers);
     const usable = answers.flatMap((answer, p) =>
       answer.kind === 'choice' || answer.kind === 'none'
@@ -279,38 +283,40 @@ export class DebiasedOracle implements PreferenceOracle {
         : [],
     );
     const [first] = usable;
-    if (first === undefined) {
-      const [answer] = answers as [Extract<Preference, { kind: 'invalid' }>];
-      return method === 'cyclic' ? { ...answer, meta } : answer;
-    }
+    if (first === undefined) return { ...(answers[0] as Extract<Preference, { kind: 'invalid' }>), meta };
     const rows = usable.map(({ answer, shown }) => scoresByItem(answer.meta, shown, query));
-    if (method === 'shuffle') {
-      const [scores] = rows;
-      return { ...first.answer, meta: { ...first.answer.meta, ...(scores === undefined ? {} : { scores }) } };
-    }
     if (!rows.every((row) => row !== undefined)) {
       if (method === 'cyclic') return { ...majority(usable.map(({ answer }) => answer)), meta };
       throw new OracleError(
         `DebiasedOracle: ${oracle.id} tells no scores, which '${method}' needs; take 'shuffle' or 'cyclic', or a \`languageModel\` with \`labelScores\``,
       );
     }
-    const scores = meanOf(rows);
-    if (prior !== undefined) divideOut(scores, prior, query, first.shown);
-    const decision = decide(scores, noneThreshold);
-    const facts = { meta: { ...meta, scores } };
+    const mean = meanOf(rows.map(({ scores, bounded }) => scoreRange(scores, bounded)));
+    const divided = prior === undefined ? undefined : divideOut(mean, prior, query, first.shown);
+    const weighed = divided?.candidates;
+    const decision = decideInRange(mean, noneThreshold, weighed);
+    const scores = divided?.scores ?? mean.high;
+    const bounded = scores.map((_, i) => mean.low[i] !== mean.high[i] || weighed?.low[i] !== weighed?.high[i]);
+    const isBounded = bounded.includes(true);
+    const facts = { meta: { ...meta, scores, ...(isBounded ? { bounded } : {}) } };
     if (decision === 'none') return { kind: 'none', ...facts };
-    if (decision === 'undecided') return { kind: 'invalid', raw: 'no label is possible', ...facts };
+    if (decision === 'undecided') {
+      const raw = isBounded ? 'which label is likeliest hangs on labels that are not listed' : 'no label is possible';
+      return { kind: 'invalid', raw, ...facts };
+    }
     return { kind: 'choice', choice: query.candidates[decision] as ItemIndex, ...facts };
   }
 }
 
 /** @throws {OracleError} when it tells something else than a log-probability a label. */
-async function askPrior(contentFree: ContentFree, K: number): Promise<readonly number[]> {
-  const scores: unknown = await contentFree.contentFreeScores(K);
+async function askPrior(contentFree: ContentFree, K: number): Promise<ScoreRange> {
+  const told: unknown = await contentFree.contentFreeScores(K);
+  const { logProbs, bounded } = (told ?? {}) as Partial<LabelScores>;
   const isScore = (score: unknown): boolean => typeof score === 'number' && score < Number.POSITIVE_INFINITY;
-  if (Array.isArray(scores) && scores.length === K + 1 && scores.every(isScore)) return scores.slice(0, K);
+  if (Array.isArray(logProbs) && logProbs.length === K + 1 && logProbs.every(isScore))
+    return scoreRange(logProbs.slice(0, K), Array.isArray(bounded) ? bounded : []);
   throw new OracleError(
-    `DebiasedOracle: expected \`contentFreeScores(${K})\` to give ${K + 1} log-probabilities, got ${describeValue(scores)}`,
+    `DebiasedOracle: expected \`contentFreeScores(${K})\` to give { logProbs } with ${K + 1} log-probabilities, got ${describeValue(logProbs ?? told)}`,
   );
 }
 
@@ -335,10 +341,10 @@ async function estimatePriors({
   oracle,
   calibration = [],
   signal,
-}: z.output<typeof schema>): Promise<ReadonlyMap<number, readonly number[]>> {
+}: z.output<typeof schema>): Promise<ReadonlyMap<number, ScoreRange>> {
   const parts = calibration.map(inEveryOrder);
   const answers = await preferInBatches(oracle, parts.flat(), signal === undefined ? {} : { signal });
-  const sums = new Map<number, { readonly prior: number[]; n: number }>();
+  const sums = new Map<number, { readonly low: number[]; readonly high: number[]; n: number }>();
   let start = 0;
   for (const part of parts) {
     const K = part.length;
@@ -348,57 +354,78 @@ async function estimatePriors({
         throw new OracleError(`DebiasedOracle: a calibration question failed: ${answer.error.message}`, {
           cause: answer.error,
         });
-      const { scores } = answer.meta ?? {};
-      if (scores?.length !== K + 1)
+      const told = scoresByItem(answer.meta, candidates, { history: [], candidates });
+      if (told === undefined)
         throw new OracleError(`DebiasedOracle: ${oracle.id} tells no scores, which 'pride' needs`);
-      return scores.slice(0, K).map((score) => Math.max(LEAST_LOG_PRIOR, score));
+      const { low, high } = scoreRange(told.scores.slice(0, K), told.bounded);
+      return { low: low.map(asDivisor), high: high.map(asDivisor) };
     });
     start += K;
-    const logits = meanOf(rows);
-    const total = logSumExp(logits);
-    const sum = sums.get(K) ?? { prior: new Array<number>(K).fill(0), n: 0 };
-    for (let j = 0; j < K; j++) sum.prior[j] = (sum.prior[j] as number) + Math.exp((logits[j] as number) - total);
+    const { low, high } = meanOf(rows);
+    const sum = sums.get(K) ?? { low: new Array<number>(K).fill(0), high: new Array<number>(K).fill(0), n: 0 };
+    for (let j = 0; j < K; j++) {
+      sum.low[j] = (sum.low[j] as number) + Math.exp(logShare(j, low, high));
+      sum.high[j] = (sum.high[j] as number) + Math.exp(logShare(j, high, low));
+    }
     sum.n++;
     sums.set(K, sum);
   }
-  return new Map([...sums].map(([K, { prior, n }]) => [K, prior.map((p) => Math.log(p / n))]));
+  const mean = (of: readonly number[], n: number): number[] => of.map((p) => Math.log(p / n));
+  return new Map([...sums].map(([K, { low, high, n }]) => [K, { low: mean(low, n), high: mean(high, n) }]));
 }
 
-/** Divides the candidates' probabilities by their labels' prior; their sum, hence None's odds against them, stays. */
+/** A log-prior as it is divided by. */
+function asDivisor(logPrior: number): number {
+  return Math.max(LEAST_LOG_PRIOR, logPrior);
+}
+
+/**
+ * Divides the candidates' probabilities by their labels' prior.
+ *
+ * @returns `candidates` `[K]`, in the order of the query, and `scores` `[K + 1]`, one number each, bounds as they stand: there the
+ * candidates' sum, hence None's odds against them, is as before.
+ */
 function divideOut(
-  scores: number[],
-  prior: readonly number[],
+  scores: ScoreRange,
+  prior: ScoreRange,
   query: PreferenceQuery,
   shown: readonly ItemIndex[],
-): void {
+): { readonly candidates: ScoreRange; readonly scores: readonly number[] } {
   const K = query.candidates.length;
-  const place = new Map(shown.map((item, j) => [item, j]));
-  const before = logSumExp(scores.slice(0, K));
-  for (const [i, item] of query.candidates.entries()) {
-    const weight = Math.max(LEAST_LOG_PRIOR, prior[place.get(item) as number] as number);
-    scores[i] = (scores[i] as number) - weight;
-  }
-  const after = logSumExp(scores.slice(0, K));
-  if (after === Number.NEGATIVE_INFINITY) return;
-  for (let i = 0; i < K; i++) scores[i] = (scores[i] as number) + before - after;
+  const divide = (by: readonly number[], score: readonly number[]): number[] =>
+    query.candidates.map((item, i) => (score[i] as number) - asDivisor(by[shown.indexOf(item)] as number));
+  // The more a label weighs, the less its item has.
+  const candidates = { low: divide(prior.high, scores.low), high: divide(prior.low, scores.high) };
+  const told = divide(prior.high, scores.high);
+  const after = logSumExp(told);
+  if (after === Number.NEGATIVE_INFINITY) return { candidates, scores: scores.high };
+  const before = logSumExp(scores.high.slice(0, K));
+  return { candidates, scores: [...told.map((score) => score + before - after), scores.high[K] as number] };
 }
 
-/** Scores of one answer in the order of the query, None's last; undefined where it tells none. */
+/** Scores of one answer in the order of the query, None's last, and which are bounds; undefined where it tells none. */
 function scoresByItem(
   meta: Meta | undefined,
   shown: readonly ItemIndex[],
   query: PreferenceQuery,
-): readonly number[] | undefined {
-  const scores = meta?.scores;
+): { readonly scores: readonly number[]; readonly bounded?: readonly boolean[] } | undefined {
+  const { scores, bounded } = meta ?? {};
   if (scores === undefined || scores.length !== shown.length + 1) return undefined;
-  const of = new Map(shown.map((item, place) => [item, scores[place] as number]));
-  return [...query.candidates.map((item) => of.get(item) as number), scores[shown.length] as number];
+  const places = [...query.candidates.map((item) => shown.indexOf(item)), shown.length];
+  return {
+    scores: places.map((place) => scores[place] as number),
+    ...(Array.isArray(bounded) && bounded.includes(true)
+      ? { bounded: places.map((place) => bounded[place] === true) }
+      : {}),
+  };
 }
 
 /** Mean of log-probabilities, place by place: a label's weight adds the same to every item over all shifts, and cancels. */
-function meanOf(rows: readonly (readonly number[])[]): number[] {
-  const [first = []] = rows;
-  return first.map((_, j) => rows.reduce((sum, row) => sum + (row[j] as number), 0) / rows.length);
+function meanOf(rows: readonly ScoreRange[]): ScoreRange {
+  const [first] = rows as readonly [ScoreRange];
+  const mean = (end: 'low' | 'high'): number[] =>
+    first[end].map((_, j) => rows.reduce((sum, row) => sum + (row[end][j] as number), 0) / rows.length);
+  return { low: mean('low'), high: mean('high') };
 }
 
 /** The answer given most often; of equals the one given first. */

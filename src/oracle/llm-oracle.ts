@@ -197,11 +197,11 @@ export class LlmOracle implements PreferenceOracle {
    * of every candidate (contextual calibration, 2102.09690). One call.
    *
    * @param candidateCount - K, 2 to 25.
-   * @returns `[K + 1]` natural log-probabilities by place, None's last.
+   * @returns `[K + 1]` natural log-probabilities by place, None's last, and which of them are only bounds.
    * @throws {InvalidArgumentError} for another K.
    * @throws {OracleError} when the model does not tell probabilities, or does not answer.
    */
-  async contentFreeScores(candidateCount: number, options: ModelCallOptions = {}): Promise<readonly number[]> {
+  async contentFreeScores(candidateCount: number, options: ModelCallOptions = {}): Promise<LabelScores> {
     if (!Number.isInteger(candidateCount) || candidateCount < 2 || candidateCount > 25) {
       throw new InvalidArgumentError(
         `LlmOracle.contentFreeScores: expected \`candidateCount\` to be an integer from 2 to 25, got ${candidateCount}`,
@@ -215,9 +215,10 @@ export class LlmOracle implements PreferenceOracle {
     }
     const { signal } = checkPreferOptions(options, 'LlmOracle.contentFreeScores');
     const prompt = renderContentFree(candidateCount, this.#options);
-    let scores: readonly number[] = [];
+    let scores: LabelScores = { logProbs: [] };
     await this.#queue.run(1, signal === undefined ? {} : { signal }, async (_, batch) => {
-      scores = (await this.#labelScores(prompt, batch)).answer.logProbs;
+      const { logProbs, bounded } = (await this.#labelScores(prompt, batch)).answer;
+      scores = { logProbs, ...(bounded === undefined ? {} : { bounded }) };
       return { kind: 'none' };
     });
     return scores;

@@ -293,7 +293,9 @@ export const readOutCalls: readonly PublicCall[] = [
               ...base,
               method: 'contextual' as const,
               contentFree: {
-                contentFreeScores: async (K: number) => Array.from({ length: K + 1 }, (_, i) => -1 - i),
+                contentFreeScores: async (K: number) => ({
+                  logProbs: Array.from({ length: K + 1 }, (_, i) => -1 - i),
+                }),
               },
             },
           ),
@@ -309,7 +311,7 @@ export const readOutCalls: readonly PublicCall[] = [
   publicCall('DebiasedOracle, what the model says of nothing', {
     covers: ['DebiasedOracle'],
     runs: 80,
-    arguments: { prior: fc.constant([-1, -2, -3]) },
+    arguments: { prior: fc.constant({ logProbs: [-1, -2, -3], bounded: [false, true, false] }) },
     call: async ({ prior }) => {
       const contentFree = { contentFreeScores: async () => prior };
       const debiased = await DebiasedOracle.create({ oracle: scoring(), catalog, method: 'contextual', contentFree });

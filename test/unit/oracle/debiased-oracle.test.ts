@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
+import { Rng } from '../../../src/foundation/rng.js';
+import { MemoryStorage } from '../../../src/foundation/storage.js';
+import { CachedOracle } from '../../../src/oracle/cached-oracle.js';
 import { DebiasedOracle, type DebiasedOracleOptions, type DebiasMethod } from '../../../src/oracle/debiased-oracle.js';
+import type { LabelScores } from '../../../src/oracle/language-model.js';
 import { LimitedOracle } from '../../../src/oracle/limited-oracle.js';
 import { LlmOracle } from '../../../src/oracle/llm-oracle.js';
 import type { Meta, Preference, PreferenceOracle, PreferenceQuery } from '../../../src/oracle/preference-oracle.js';
@@ -54,6 +58,28 @@ const make = (method: DebiasMethod, options: Partial<DebiasedOracleOptions> = {}
     ...(method === 'pride' ? { calibration } : {}),
     ...options,
   });
+
+/** Scores as a server tells them that lists only the likeliest: what it leaves out is bounded by the lowest that it lists. */
+function listed(scores: readonly number[], count: number): LabelScores {
+  const least = [...scores].sort((a, b) => b - a)[count - 1] as number;
+  if (count >= scores.length) return { logProbs: scores };
+  return { logProbs: scores.map((score) => Math.max(score, least)), bounded: scores.map((score) => score < least) };
+}
+
+const logSoftmax = (logits: readonly number[]): number[] => logits.map((logit) => logit - logSumExp(logits));
+const choice = (answer: Preference): number | undefined => (answer as { choice?: number }).choice;
+
+/** Tells scores, which depend on what is shown where; what it answers is not looked at. */
+function telling(scoresOf: (candidates: readonly number[]) => LabelScores): PreferenceOracle {
+  return {
+    id: 'telling',
+    prefer: async (asked) =>
+      asked.map(({ candidates }) => {
+        const { logProbs: scores, bounded } = scoresOf(candidates);
+        return { kind: 'none', meta: { scores, ...(bounded === undefined ? {} : { bounded }) } };
+      }),
+  };
+}
 
 describe('DebiasedOracle', () => {
   it('control: without it the letters decide', async () => {
@@ -240,7 +266,7 @@ describe('DebiasedOracle', () => {
               : { kind: 'invalid', raw: 'hm', meta: { usage } },
           ),
       };
-      const prior = { contentFreeScores: async () => [-1, -1, -1, -1] };
+      const prior = { contentFreeScores: async () => ({ logProbs: [-1, -1, -1, -1] }) };
       const debiased = await DebiasedOracle.create({
         ...{ oracle, catalog, method },
         ...(method === 'contextual' ? { contentFree: prior } : {}),
@@ -252,6 +278,115 @@ describe('DebiasedOracle', () => {
     expect(await ask([])).toMatchObject({ kind: 'invalid', raw: 'hm', meta: { usage: paid } });
     // Control: those that can be read are billed as ever.
     expect(await ask(candidates)).toMatchObject({ kind: 'choice', meta: { usage: paid } });
+  });
+
+  const unknown = /not listed/;
+  it.each<[string, readonly number[], number, readonly number[], number, string | RegExp]>([
+    ['nothing is bounded', [-0.01, -9, -12, -8], 4, [-1, -1.2, -17, -2], 4, 'c'],
+    ['the score of the one that the prior lifts is', [-0.01, -9, -14, -12], 3, [-1, -1.2, -17, -2], 4, unknown],
+    ['the score of one that the prior does not lift is', [-0.01, -9, -14, -12], 3, [-1, -1.2, -3, -2], 4, 'a'],
+    ['only a prior is, and leaves its label the best', [-0.1, -9, -3, -8], 4, [-1, -6, -9, -2], 3, 'c'],
+    ['only a prior is, and its label might be the best', [-0.01, -9, -12, -8], 4, [-1, -11, -17, -2], 3, unknown],
+    ['only the prior of a label that cannot be is', [-0.01, -13, -45, -8], 4, [-1, -11, -17, -2], 3, 'a'],
+    ['both are', [-0.01, -9, -14, -12], 3, [-1, -6, -9, -2], 3, unknown],
+    ['None is, below the best', [-0.01, -9, -12, -14], 3, [-1, -1.2, -3, -2], 4, 'a'],
+    ['None is exact and above all', [-3, -9, -12, -0.01], 3, [-1, -1.2, -3, -2], 4, 'none'],
+  ])('contextual, where %s: decides what no bound can change', async (_, scores, tells, prior, told, wanted) => {
+    let shown: readonly number[] = [];
+    const oracle = telling((candidates) => {
+      shown = candidates;
+      return listed(scores, tells);
+    });
+    const contentFree = { contentFreeScores: async () => listed(prior, told) };
+    const debiased = await DebiasedOracle.create({ oracle, catalog, method: 'contextual', contentFree });
+    const [answer] = await debiased.prefer([{ history: [1], candidates: [4, 5, 6] }]);
+    if (wanted instanceof RegExp) {
+      expect(answer).toMatchObject({ kind: 'invalid', raw: expect.stringMatching(wanted) });
+    } else if (wanted === 'none') expect(answer?.kind).toBe('none');
+    else expect(answer).toMatchObject({ kind: 'choice', choice: shown['abc'.indexOf(wanted)] });
+    const isBounded = Math.min(tells, told) < 4;
+    expect((answer as { meta: Meta }).meta.bounded?.includes(true)).toBe(isBounded ? true : undefined);
+  });
+
+  it.each<[DebiasMethod, number | undefined]>([
+    ['cyclic', undefined],
+    ['cyclic', -0.5],
+    ['contextual', undefined],
+    ['contextual', -0.5],
+    ['pride', undefined],
+    ['pride', -0.5],
+  ])(
+    '%s with threshold %s answers as it would if the server listed everything, or not at all',
+    async (method, noneThreshold) => {
+      const query = { history: [], candidates: [3, 7, 11, 19] };
+      const sample = [{ history: [1], candidates: [7, 3, 19, 2] }];
+      let given = 0;
+      for (let world = 0; world < 150; world++) {
+        const rng = new Rng(world);
+        const weight = [...rng.uniforms(5)].map((u) => -6 * u);
+        const likes = [...rng.uniforms(catalog.size)].map((u) => -3 * u);
+        const none = -6 * rng.uniform();
+        const logits = (candidates: readonly number[]): number[] => [
+          ...candidates.map(
+            (item, j) => (weight[j] as number) + (likes[item] as number) + rng.fork(`${j} ${item}`).uniform(),
+          ),
+          none,
+        ];
+        const ask = async (count: number): Promise<Preference> => {
+          const oracle = telling((candidates) => listed(logSoftmax(logits(candidates)), count));
+          const contentFree = { contentFreeScores: async () => listed(logSoftmax(weight), count) };
+          const debiased = await DebiasedOracle.create({
+            ...{ oracle, catalog, method },
+            ...(noneThreshold === undefined ? {} : { noneThreshold }),
+            ...(method === 'contextual' ? { contentFree } : {}),
+            ...(method === 'pride' ? { calibration: sample } : {}),
+          });
+          return (await debiased.prefer([query]))[0] as Preference;
+        };
+        const truth = await ask(5);
+        expect(truth.kind).not.toBe('invalid');
+        expect((truth as { meta: Meta }).meta).not.toHaveProperty('bounded');
+        for (const count of [4, 3]) {
+          const answer = await ask(count);
+          if (answer.kind === 'invalid') continue;
+          given++;
+          expect([world, count, answer.kind, choice(answer)]).toEqual([world, count, truth.kind, choice(truth)]);
+        }
+      }
+      expect(given).toBeGreaterThan(50);
+    },
+  );
+
+  it('knows bounds through a cache, and in whatever order it shows the items', async () => {
+    const model = {
+      id: 'top',
+      // Whatever stands there: a is the likeliest, c and None are not listed.
+      labelScores: async () => listed([-0.01, -9, -14, -12], 2),
+    };
+    const llm = new LlmOracle({ catalog, languageModel: model, shuffle: false });
+    const storage = new MemoryStorage();
+    for (const replay of [false, true]) {
+      const cached = await CachedOracle.open({ oracle: llm, catalog, storage });
+      for (const [seed, candidates] of [
+        [0, [4, 5, 6]],
+        [1, [6, 5, 4]],
+      ] as const) {
+        const query = { history: [], candidates };
+        const shuffle = await DebiasedOracle.create({ oracle: cached, catalog, method: 'shuffle', seed });
+        const [answer] = (await shuffle.prefer([query])) as [Extract<Preference, { kind: 'choice' }>];
+        const { scores = [], bounded = [], cached: isCached = false } = answer.meta ?? {};
+        expect(isCached).toBe(replay);
+        expect(answer.choice).toBe(candidates[scores.indexOf(-0.01)]);
+        expect(scores.filter((_, i) => bounded[i] !== true).sort()).toEqual([-0.01, -9]);
+        expect(bounded[3]).toBe(true);
+        const contentFree = { contentFreeScores: async () => ({ logProbs: [-1, -1, -17, -1] }) };
+        const contextual = await DebiasedOracle.create({
+          ...{ oracle: cached, catalog, method: 'contextual', contentFree, seed },
+        });
+        expect((await contextual.prefer([query]))[0]?.kind).toBe('invalid');
+      }
+    }
+    expect(llm.counts.calls).toBe(2);
   });
 
   it('refuses a K that it was not calibrated for, before anything is asked', async () => {

@@ -126,6 +126,13 @@ describe('LlmOracle of a model that tells label probabilities', () => {
     expect(metaOf(exact)).not.toHaveProperty('bounded');
   });
 
+  it('tells which of its content-free scores are bounds', async () => {
+    const logProbs = [-1, -4, -4, -4, -2];
+    const bounded = [false, true, true, true, false];
+    const scores = await make({ id: 'top', labelScores: async () => ({ logProbs, bounded }) }).contentFreeScores(4);
+    expect(scores).toEqual({ logProbs, bounded });
+  });
+
   it.each<[string, unknown]>([
     ['nothing', undefined],
     ['too few', { logProbs: [-1, -2] }],
@@ -195,7 +202,7 @@ describe('LlmOracle of a model that tells label probabilities', () => {
 
   it('tells its content-free scores, from a prompt that holds no item', async () => {
     const model = scriptedModel({ labels: (_, labels) => labels.map((_label, i) => -i) });
-    const scores = await make(model).contentFreeScores(4);
+    const { logProbs: scores } = await make(model).contentFreeScores(4);
     expect(scores).toHaveLength(5);
     expect((scores[0] as number) - (scores[4] as number)).toBeCloseTo(4, 12);
     expect(model.prompts).toHaveLength(1);
