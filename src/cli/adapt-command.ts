@@ -13,6 +13,8 @@ import {
   type DebiasOptions,
   type ModelOptions,
   refuseBudget,
+  refuseModelOptions,
+  refuseUnheard,
   withBudgetOptions,
   withDebiasOptions,
   withModelOptions,
@@ -101,8 +103,13 @@ async function run(command: Command, options: AdaptCommandOptions, open: OpenSes
   if (asks !== (options.oracle !== undefined))
     refuse(asks ? '--scheme llmOnline needs --oracle SPEC' : '--oracle is for --scheme llmOnline');
   if (options.candidates !== undefined && !asks) refuse('--candidates is for --scheme llmOnline');
-  if (asks) budgetOf(command, options);
-  else refuseBudget(command, options, 'are for --scheme llmOnline');
+  if (options.oracle === undefined) {
+    refuseBudget(command, options, 'are for --scheme llmOnline');
+    refuseModelOptions(command, options, 'is for --scheme llmOnline');
+  } else {
+    budgetOf(command, options);
+    refuseUnheard(command, options.oracle, options);
+  }
   const session = open(options);
   const world = await loadWorld(command, options.world, options, ['train', 'test']);
   await session.startBackend(options.backend);

@@ -25,6 +25,9 @@ import {
   budgetOf,
   type DebiasOptions,
   type ModelOptions,
+  refuseBudget,
+  refuseModelOptions,
+  refuseUnheard,
   withBudgetOptions,
   withDebiasOptions,
   withModelOptions,
@@ -112,15 +115,16 @@ export function addDistil(root: Command, open: OpenSession): void {
 
 async function run(command: Command, options: DistilCommandOptions, open: OpenSession): Promise<void> {
   const refuse = (message: string): never => command.error(`error: ${message}`, { exitCode: 2 });
-  const { world, items, exportBatch: exported, importBatch: imported, dryRun, batchModel } = options;
+  const { world, items, exportBatch: exported, importBatch: imported, dryRun } = options;
   if ((world === undefined) === (items === undefined))
     refuse(`expected exactly one of --world NAME and --items FILE, got ${world === undefined ? 'neither' : 'both'}`);
   if ([exported, imported, dryRun].filter((way) => way !== undefined).length > 1)
     refuse('expected at most one of --dry-run, --export-batch and --import-batch');
   const isBatch = exported !== undefined || imported !== undefined;
-  if (isBatch && world !== undefined && options.attributes !== undefined)
-    refuse('--attributes of a world is for --readout likelihood, which no batch asks');
-  if (isBatch && batchModel === undefined) refuse('a batch needs --batch-model NAME, the model that it is for');
+  // The catalogue stays as it is: whoever learns from the answers has it from the same world.
+  const attributes = world === undefined ? undefined : options.attributes;
+  if (isBatch) refuseInBatch(command, options);
+  else refuseUnheard(command, options.oracle, options, attributes);
   const { budget, prices } = budgetOf(command, options);
   const session = open(options);
   const { plan, close } = await planOf(command, options, session);
@@ -139,9 +143,7 @@ async function run(command: Command, options: DistilCommandOptions, open: OpenSe
     } = await openOracle(options.oracle, {
       ...askingOptionsOf(options),
       ...{ catalog: plan.catalog, seed, candidateCount: options.candidates, storage },
-      // The catalogue stays as it is: whoever learns from the answers has it from the same world.
-      attributes: world === undefined ? undefined : options.attributes,
-      ...{ budget, prices, isDry: dryRun },
+      ...{ attributes, budget, prices, isDry: dryRun },
       say: (line) => session.say(line),
       signal: session.signal,
     });
@@ -189,6 +191,24 @@ async function run(command: Command, options: DistilCommandOptions, open: OpenSe
   } finally {
     close();
   }
+}
+
+/** Ends with wrong usage where an option is for asking now: a batch is asked elsewhere, by letter, and read as it comes back. */
+function refuseInBatch(command: Command, options: DistilCommandOptions): void {
+  const refuse = (message: string): never => command.error(`error: ${message}`, { exitCode: 2 });
+  const { world, attributes, batchModel, readout, perMinute, retryInvalid } = options;
+  if (world !== undefined && attributes !== undefined)
+    refuse('--attributes of a world is for --readout likelihood, which no batch asks');
+  if (batchModel === undefined) refuse('a batch needs --batch-model NAME, the model that it is for');
+  const why = 'for an oracle that is asked now, not for a batch';
+  refuseBudget(command, options, `are ${why}: the most that it asks is --count`);
+  // How long item texts are is part of the requests.
+  const { maxAttributeLength: _, ...asking } = options;
+  refuseModelOptions(command, asking, `is ${why}`);
+  if (readout === 'likelihood') refuse(`--readout likelihood is ${why}, which asks for labels`);
+  if (perMinute !== undefined) refuse(`--per-minute is ${why}`);
+  if (retryInvalid) refuse(`--retry-invalid is ${why}`);
+  if (command.getOptionValueSource('maxInvalidRate') === 'cli') refuse(`--max-invalid-rate is ${why}`);
 }
 
 /** Which questions: the options' plan over the world's or the files' items. */

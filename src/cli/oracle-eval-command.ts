@@ -15,6 +15,7 @@ import {
   type BudgetOptions,
   budgetOf,
   type ModelOptions,
+  refuseUnheard,
   withBudgetOptions,
   withModelOptions,
 } from './oracle-options.js';
@@ -78,11 +79,17 @@ export function addOracleEval(parent: Command, open: OpenSession): void {
 }
 
 async function run(command: Command, options: EvalCommandOptions, open: OpenSession): Promise<void> {
+  const { debias, noneThreshold: threshold, ...asking } = options;
+  // Where a method decides on None itself, the threshold is its own.
+  const decides = debias !== 'none' && debias !== 'shuffle';
+  const noneThreshold = decides ? undefined : threshold;
+  // Debiasing comes around any oracle here, also around one without a model.
+  refuseUnheard(command, options.oracle, noneThreshold === undefined ? asking : { ...asking, noneThreshold });
   const session = open(options);
   const logs = await openWorldLogs(command, options.world, options);
   const kinds = negativesOf(command, options, logs);
   const { budget, prices } = budgetOf(command, options);
-  if (options.debias !== 'none' && options.readout === 'likelihood') {
+  if (debias !== 'none' && options.readout === 'likelihood') {
     command.error('error: --debias is for --readout label: the likelihood has no labels', { exitCode: 2 });
   }
   const { catalog } = logs;
@@ -90,10 +97,6 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
   const out = options.out as string;
   const storage = answersStorage(out);
   const lists = new Map(kinds.map((negatives) => [negatives, listsOf(logs, negatives, options, session)]));
-  const { debias } = options;
-  // Where a method decides on None itself, the threshold is its own.
-  const decides = debias !== 'none' && debias !== 'shuffle';
-  const noneThreshold = decides ? undefined : options.noneThreshold;
   const opened = await openOracle(options.oracle, {
     // Debiasing comes around the record, so that all methods share it: the oracle itself shows what is asked.
     ...askingOptionsOf({ ...options, debias: 'shuffle' }),
@@ -108,7 +111,7 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
   const debiased = (method: DebiasMethod): Promise<PreferenceOracle> =>
     DebiasedOracle.create({
       ...{ oracle: kept.oracle, catalog, method, seed, signal: session.signal },
-      ...(decides && options.noneThreshold !== undefined ? { noneThreshold: options.noneThreshold } : {}),
+      ...(decides && threshold !== undefined ? { noneThreshold: threshold } : {}),
       ...(method === 'pride' ? { calibration: calibrationOf(logs, [...lists.values()].flat(), options) } : {}),
       ...(method === 'contextual' && oracle instanceof LlmOracle ? { contentFree: oracle } : {}),
     });
@@ -122,6 +125,7 @@ async function run(command: Command, options: EvalCommandOptions, open: OpenSess
         oracle: examined,
         lists: lists.get(negatives) as EvaluationList[],
         ...{ catalog, counts: logs.counts, readout, negatives, seed, limit: options.lists },
+        ...(prices === undefined ? {} : { prices }),
         noneLists: options.noneLists ?? Math.ceil(options.lists / 4),
         secondOrders: options.orders ?? (readout === 'label' ? options.lists : LIKELIHOOD_ORDERS),
         signal: session.signal,

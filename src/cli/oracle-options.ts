@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import type { BudgetCaps, TokenPrices } from '../oracle/budget.js';
 import type { DebiasMethod } from '../oracle/debiased-oracle.js';
 import type { Readout } from '../oracle/none-threshold.js';
-import type { OpenOracleOptions } from './oracle-spec.js';
+import { isModelSpec, type OpenOracleOptions, parseOracleSpec } from './oracle-spec.js';
 import { integer, real } from './parse-options.js';
 
 /** Options that say how a model is read and called. */
@@ -95,6 +95,62 @@ export function withDebiasOptions(command: Command): Command {
       'questions put to a model a minute, at most; a debiased answer may be several',
       integer(1),
     );
+}
+
+/** How a model is asked; a command may have no `--debias`. */
+type HowToAsk = ModelOptions & Partial<DebiasOptions>;
+
+/** Those given of the options that weigh texts. A default that is spelled out says nothing. */
+function weighingOptions({ perToken = false, ownWeight = 1, baselineHistories = 0 }: ModelOptions): string[] {
+  return [
+    ...(perToken ? ['--per-token'] : []),
+    ...(ownWeight === 1 ? [] : ['--own-weight']),
+    ...(baselineHistories === 0 ? [] : ['--baseline-histories']),
+  ];
+}
+
+/** Ends with wrong usage where an option is given that only a language model heeds, though none is asked. What says how fast may stay. */
+export function refuseModelOptions(command: Command, options: HowToAsk, why: string): void {
+  const { debias = 'shuffle', permutations, noneThreshold, maxAttributeLength } = options;
+  const [given] = [
+    ...(debias === 'shuffle' ? [] : ['--debias']),
+    ...(permutations === undefined ? [] : ['--permutations']),
+    ...(noneThreshold === undefined ? [] : ['--none-threshold']),
+    ...(maxAttributeLength === undefined ? [] : ['--max-attribute-length']),
+    ...weighingOptions(options),
+  ];
+  if (given !== undefined) command.error(`error: ${given} ${why}`, { exitCode: 2 });
+}
+
+/**
+ * Ends with wrong usage where an option would do nothing with an oracle: of a model where none is asked, or of another read-out.
+ *
+ * @param spec - what stands after `--oracle`.
+ * @param attributes - `--attributes` of a world, where the command has it.
+ */
+export function refuseUnheard(command: Command, spec: string, options: HowToAsk, attributes?: readonly string[]): void {
+  const refuse = (message: string): never => command.error(`error: ${message}`, { exitCode: 2 });
+  const parsed = parseOracleSpec(spec);
+  const { debias = 'shuffle', permutations, ownWeight, baselineHistories = 0 } = options;
+  const isWeighed = isModelSpec(parsed) && options.readout === 'likelihood';
+  if (attributes !== undefined && !isWeighed) {
+    refuse(
+      '--attributes of a world is for --readout likelihood of a language model: the others read the texts that the world has',
+    );
+  }
+  if (!isModelSpec(parsed)) {
+    refuseModelOptions(command, options, `is for a language model, which --oracle ${parsed.kind} is not`);
+    return;
+  }
+  if (isWeighed && debias !== 'shuffle')
+    refuse(`--debias ${debias} is for --readout label: likelihood shows no labels`);
+  if (permutations !== undefined && debias !== 'cyclic')
+    refuse('--permutations is for --debias cyclic, which averages over so many orders');
+  const [weighing] = weighingOptions(options);
+  if (weighing !== undefined && !isWeighed)
+    refuse(`${weighing} is for --readout likelihood: labels have no texts to weigh`);
+  if (ownWeight === 0 && baselineHistories > 0)
+    refuse('--baseline-histories is not for --own-weight 0: nothing is weighed against them');
 }
 
 /** What of these options `openOracle` takes. */

@@ -43,6 +43,14 @@ export type OracleSpec =
   | { readonly kind: 'ai-sdk'; readonly module: string; readonly exported: string }
   | { readonly kind: 'recorded'; readonly file: string };
 
+/** A spec of a language model. */
+export type ModelSpec = Extract<OracleSpec, { readonly kind: 'llama-cpp' | 'openai-compatible' | 'ai-sdk' }>;
+
+/** Whether a language model answers: what says how one is asked means nothing to the others. */
+export function isModelSpec(spec: OracleSpec): spec is ModelSpec {
+  return spec.kind === 'llama-cpp' || spec.kind === 'openai-compatible' || spec.kind === 'ai-sdk';
+}
+
 /** The environment variable that holds the key of a server. Never an option: command lines are seen by others and kept in records. */
 const API_KEY_VARIABLE = 'IALP_API_KEY';
 
@@ -205,7 +213,6 @@ export async function openOracle(spec: string, options: OpenOracleOptions): Prom
   const parsed = parseOracleSpec(spec);
   const { catalog, seed = 0, noise = 0.1 } = options;
   const base = { catalog, seed, noise };
-  checkReadout(parsed, options);
   switch (parsed.kind) {
     case 'simulated':
       return opened(new SimulatedOracle(base));
@@ -247,8 +254,7 @@ export async function openLanguageModel(
   options: Omit<OpenModelOptions, 'baselineHistories'>,
 ): Promise<OpenedModel> {
   const parsed = parseOracleSpec(spec);
-  if (parsed.kind === 'llama-cpp' || parsed.kind === 'openai-compatible' || parsed.kind === 'ai-sdk')
-    return openModel(parsed, options);
+  if (isModelSpec(parsed)) return openModel(parsed, options);
   const wanted = [FORMS['llama-cpp'], FORMS['openai-compatible'], FORMS['ai-sdk']].join(', ');
   throw new InvalidArgumentError(`Expected a language model, one of ${wanted}; got '${spec}', which is none.`, {
     argument: 'oracle',
@@ -264,8 +270,6 @@ type OpenModelOptions = Pick<
   OpenOracleOptions,
   'concurrency' | 'timeoutMs' | 'modelThreads' | 'baselineHistories' | 'say' | 'signal'
 >;
-
-type ModelSpec = Extract<OracleSpec, { readonly kind: 'llama-cpp' | 'openai-compatible' | 'ai-sdk' }>;
 
 async function openModel(
   spec: ModelSpec,
@@ -304,39 +308,6 @@ async function openModel(
       const model = (await importOwn(spec)) as Parameters<typeof aiSdkModel>[0]['model'];
       return { languageModel: aiSdkModel({ model }), mode: 'chat' };
     }
-  }
-}
-
-/** Refuses options of the other read-out, before a model is loaded. */
-function checkReadout({ kind }: OracleSpec, options: OpenOracleOptions): void {
-  const isModel = kind === 'llama-cpp' || kind === 'openai-compatible' || kind === 'ai-sdk';
-  if (options.attributes !== undefined && !(isModel && options.readout === 'likelihood')) {
-    throw new InvalidArgumentError(
-      '--attributes of a world is for --readout likelihood of a language model: the others read the texts that the world has',
-      { argument: 'attributes' },
-    );
-  }
-  if (!isModel) return;
-  const { readout, debias = 'shuffle' } = options;
-  if (readout === 'likelihood' && debias !== 'shuffle') {
-    throw new InvalidArgumentError(`--debias ${debias} is for --readout label: likelihood shows no labels`, {
-      argument: 'debias',
-    });
-  }
-  const ofLikelihood = {
-    perToken: { flag: '--per-token', unsaid: false },
-    ownWeight: { flag: '--own-weight', unsaid: 1 },
-    baselineHistories: { flag: '--baseline-histories', unsaid: 0 },
-  } as const;
-  for (const [argument, { flag, unsaid }] of Object.entries(ofLikelihood)) {
-    const said = options[argument as keyof typeof ofLikelihood] ?? unsaid;
-    if (readout === 'likelihood' || said === unsaid) continue;
-    throw new InvalidArgumentError(`${flag} is for --readout likelihood: labels have no texts to weigh`, { argument });
-  }
-  if (options.ownWeight === 0 && (options.baselineHistories ?? 0) > 0) {
-    throw new InvalidArgumentError('--baseline-histories is not for --own-weight 0: nothing is weighed against them', {
-      argument: 'baselineHistories',
-    });
   }
 }
 

@@ -18,6 +18,8 @@ import {
   type DebiasOptions,
   type ModelOptions,
   refuseBudget,
+  refuseModelOptions,
+  refuseUnheard,
   withBudgetOptions,
   withDebiasOptions,
   withModelOptions,
@@ -89,15 +91,20 @@ export function addPretrain(root: Command, open: OpenSession): void {
 }
 
 async function run(command: Command, options: PretrainCommandOptions, open: OpenSession): Promise<void> {
-  const { world, items, oracle, answers } = options;
+  const { world, items, oracle = 'simulated', answers } = options;
   if ((world === undefined) === (items === undefined)) {
     const got = world === undefined ? 'neither' : 'both';
     command.error(`error: expected exactly one of --world NAME and --items FILE, got ${got}`, { exitCode: 2 });
   }
-  if (oracle !== undefined && answers !== undefined)
+  if (options.oracle !== undefined && answers !== undefined)
     command.error('error: expected at most one of --oracle SPEC and --answers DIR, got both', { exitCode: 2 });
-  if (answers === undefined) budgetOf(command, options);
-  else refuseBudget(command, options, 'are for an oracle that is asked, not for recorded answers');
+  if (answers !== undefined || parseOracleSpec(oracle).kind === 'recorded') {
+    refuseBudget(command, options, 'are for an oracle that is asked, not for recorded answers');
+    refuseModelOptions(command, options, 'is for an oracle that is asked, not for recorded answers');
+  } else {
+    budgetOf(command, options);
+    refuseUnheard(command, oracle, options);
+  }
   if (world !== undefined && options.attributes !== undefined)
     command.error('error: --attributes is for --items; `ialp distil` asks about a world in other words', {
       exitCode: 2,

@@ -124,29 +124,9 @@ describe('openOracle', () => {
         expect(oracle.id).toContain('|attribute<=9|');
         await close();
       }
-      await expect(openOracle(spec, { catalog, perToken: true })).rejects.toThrow(
-        /--per-token is for --readout likelihood/,
-      );
-      await expect(openOracle(spec, { catalog, baselineHistories: 2 })).rejects.toThrow(
-        /--baseline-histories is for --readout likelihood/,
-      );
-      for (const [other, given] of [
-        [spec, { attributes: ['title'] }],
-        ['simulated', { attributes: ['title'], readout: 'likelihood' }],
-      ] as const)
-        await expect(openOracle(other, { catalog, ...given })).rejects.toThrow(/--attributes of a world is for/);
       const titled = await openOracle(spec, { catalog, readout: 'likelihood', attributes: ['title'] });
       expect(titled.oracle.id).toContain('|["title"]|');
       await titled.close();
-      // 0 says as much as any other weight: it must not pass for nothing said.
-      await expect(openOracle(spec, { catalog, ownWeight: 0 })).rejects.toThrow(
-        /--own-weight is for --readout likelihood/,
-      );
-      await expect(
-        openOracle(spec, { catalog, readout: 'likelihood', ownWeight: 0, baselineHistories: 2 }),
-      ).rejects.toThrow(/--baseline-histories is not for --own-weight 0/);
-      const wrong = openOracle(spec, { catalog, readout: 'likelihood', debias: 'cyclic' });
-      await expect(wrong).rejects.toThrow(/--debias cyclic is for --readout label/);
     } finally {
       await server.close();
     }

@@ -63,6 +63,105 @@ const WRONG: readonly (readonly [command: string, message: RegExp])[] = [
   ['evaluate --world synthetic --policy . --temperature 0', /--temperature.*above 0/],
 ];
 
+const SERVED = '--oracle openai-compatible:http://localhost:1#m';
+/** Those who ask a model, with what they need beside. */
+const ASKING = [
+  'distil --world synthetic',
+  'pretrain --world synthetic',
+  'adapt --world synthetic --scheme llmOnline',
+] as const;
+const OF_MODELS = [
+  ['--none-threshold', '-2'],
+  ['--max-attribute-length', '50'],
+  ['--per-token'],
+  ['--own-weight', '0.5'],
+  ['--baseline-histories', '2'],
+] as const;
+const OF_DEBIASING = [
+  ['--debias', 'pride'],
+  ['--permutations', '3'],
+] as const;
+const BATCH = 'distil --world synthetic --batch-model m --export-batch no-such.jsonl';
+
+/** Options that would do nothing beside the others: each is refused, and it is said what it is for. */
+const UNHEARD: readonly (readonly [command: string, message: RegExp])[] = [
+  ...[...OF_MODELS, ...OF_DEBIASING].flatMap(([flag, ...value]): [string, RegExp][] => [
+    ...[
+      ...ASKING.map((command) => [command, 'simulated'] as const),
+      ...['shuffled', 'random', 'none', 'recorded:no-such'].map((spec) => [ASKING[0], spec] as const),
+    ].map(([command, spec]): [string, RegExp] => [
+      [command, '--oracle', spec, flag, ...value].join(' '),
+      new RegExp(`^error: ${flag} is for a language model, which --oracle ${spec.split(':')[0]} is not\\n`),
+    ]),
+    ...['--answers no-such', '--oracle recorded:no-such'].map((from): [string, RegExp] => [
+      ['pretrain --world synthetic', from, flag, ...value].join(' '),
+      new RegExp(`^error: ${flag} is for an oracle that is asked, not for recorded answers\\n`),
+    ]),
+    [['adapt --world synthetic', flag, ...value].join(' '), new RegExp(`^error: ${flag} is for --scheme llmOnline\\n`)],
+  ]),
+  ...OF_MODELS.map(([flag, ...value]): [string, RegExp] => [
+    ['oracle eval --world synthetic --oracle random', flag, ...value].join(' '),
+    new RegExp(`^error: ${flag} is for a language model, which --oracle random is not\\n`),
+  ]),
+  ['pretrain --world synthetic --oracle recorded:x --max-calls 5', /--max-calls.*, not for recorded answers/],
+  // Of another read-out.
+  ...ASKING.flatMap((command): [string, RegExp][] => [
+    [`${command} ${SERVED} --permutations 3`, /^error: --permutations is for --debias cyclic/],
+    [`${command} ${SERVED} --per-token`, /^error: --per-token is for --readout likelihood/],
+  ]),
+  [`distil --world synthetic ${SERVED} --debias pride --permutations 3`, /--permutations is for --debias cyclic/],
+  [`distil --world synthetic ${SERVED} --baseline-histories 2`, /--baseline-histories is for --readout likelihood/],
+  // 0 says as much as any other weight: it must not pass for nothing said.
+  [`distil --world synthetic ${SERVED} --own-weight 0`, /--own-weight is for --readout likelihood/],
+  [
+    `distil --world synthetic ${SERVED} --readout likelihood --own-weight 0 --baseline-histories 2`,
+    /--baseline-histories is not for --own-weight 0/,
+  ],
+  [`distil --world synthetic ${SERVED} --readout likelihood --debias cyclic`, /--debias cyclic is for --readout label/],
+  [`distil --world synthetic ${SERVED} --attributes title`, /--attributes of a world is for --readout likelihood/],
+  [
+    'distil --world synthetic --oracle simulated --readout likelihood --attributes title',
+    /--attributes of a world is for --readout likelihood of a language model/,
+  ],
+  // In a batch, which others ask.
+  ...['--max-calls 5', '--max-tokens 5', '--max-minutes 5', '--price-input 1 --price-output 1'].map(
+    (cap): [string, RegExp] => [
+      `${BATCH} ${cap}`,
+      /^error: --max-calls, .* the prices are for an oracle that is asked/,
+    ],
+  ),
+  ['distil --world synthetic --batch-model m --import-batch x --max-calls 5', /--max-calls, .* not for a batch/],
+  ...[
+    ...OF_MODELS.filter(([flag]) => flag !== '--max-attribute-length'),
+    ...OF_DEBIASING,
+    ['--per-minute', '9'],
+    ['--retry-invalid'],
+    ['--max-invalid-rate', '0.5'],
+  ].map(([flag, ...value]): [string, RegExp] => [
+    [BATCH, flag, ...value].join(' '),
+    new RegExp(`^error: ${flag} is for an oracle that is asked now, not for a batch\\n`),
+  ]),
+  [`${BATCH} --readout likelihood`, /^error: --readout likelihood is for an oracle that is asked now, not for a batch/],
+];
+
+describe('an option that would do nothing', () => {
+  it.each(UNHEARD)('ialp %s: exit 2, and says what it is for', async (command, message) => {
+    const { code, stdout, stderr } = await ialp([...command.split(' '), '--out', temporaryFolder()]);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(2);
+    expect(stdout).toBe('');
+  });
+
+  it('is taken where it says no more than the default, or how fast', async () => {
+    const out = temporaryFolder();
+    const speed = ['--concurrency', '2', '--timeout', '9', '--model-threads', '1', '--per-minute', '9'];
+    const defaults = ['--debias', 'shuffle', '--own-weight', '1', '--baseline-histories', '0', '--readout', 'label'];
+    const world = ['--world', 'synthetic', '--world-size', '60x4', '--histories', 'items'];
+    const { code, stderr } = await ialp(['distil', ...world, '--count', '5', '--out', out, ...speed, ...defaults]);
+    expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+  });
+});
+
 describe('wrong usage', () => {
   it.each(WRONG)('ialp %s: exit 2, and says why', async (command, message) => {
     const { code, stdout, stderr } = await ialp(command.split(' '));
