@@ -49,8 +49,8 @@ const optionsSchema = z.strictObject({
 });
 
 /**
- * Makes a language model of the AI SDK answer an oracle's questions, by text: prompts go as one user message (`mode: 'chat'` of the
- * oracle). Log-probabilities are not read, for each provider hands them on in its own way, or not at all.
+ * Makes a language model of the AI SDK answer an oracle's questions, by text: prompts go as one user message, so that
+ * oracles ask in chat form. Log-probabilities are not read, for each provider hands them on in its own way, or not at all.
  *
  * Calls `doGenerate` directly, so that retries are the oracle's alone. What fails is an `OracleError` with status and Retry-After,
  * and with nothing of the request: the SDK's own errors carry prompt, headers and answer.
@@ -68,6 +68,7 @@ export function aiSdkModel(options: AiSdkModelOptions): LanguageModel {
 
   return {
     id: parts.join('|'),
+    template: 'chat',
     complete: async (prompt: string, { signal, labels, constrained }: CompleteOptions): Promise<Completion> => {
       signal.throwIfAborted();
       let result: unknown;

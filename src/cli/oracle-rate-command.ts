@@ -53,7 +53,7 @@ async function run(command: Command, options: RateCommandOptions, open: OpenSess
   const session = open(options);
   const logs = await openWorldLogs(command, options.world, options);
   const { catalog, counts } = logs;
-  const { languageModel, mode } = await openLanguageModel(options.oracle, {
+  const languageModel = await openLanguageModel(options.oracle, {
     ...{ concurrency, modelThreads: options.modelThreads, signal: session.signal },
     say: (line) => session.say(line),
   });
@@ -61,7 +61,7 @@ async function run(command: Command, options: RateCommandOptions, open: OpenSess
     const out = options.out as string;
     session.keepStateIn(out);
     const result = await rateItems({
-      ...{ catalog, languageModel, mode, counts, storage: fileStorage(out, { fsync: 'os' }) },
+      ...{ catalog, languageModel, counts, storage: fileStorage(out, { fsync: 'os' }) },
       ...(method === undefined ? {} : { method }),
       ...(users === undefined ? {} : { users }),
       ...(maxAttributeLength === undefined ? {} : { maxAttributeLength }),

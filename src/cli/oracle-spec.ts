@@ -225,9 +225,9 @@ export async function openOracle(spec: string, options: OpenOracleOptions): Prom
     case 'recorded':
       return opened(await ReplayOracle.open({ catalog, ...(await recordIn(parsed.file)) }));
     default: {
-      const { languageModel, mode } = await openModel(parsed, options);
+      const languageModel = await openModel(parsed, options);
       try {
-        return opened(await readBy(languageModel, mode, options), languageModel);
+        return opened(await readBy(languageModel, options), languageModel);
       } catch (error) {
         await languageModel.close?.();
         throw error;
@@ -236,23 +236,16 @@ export async function openOracle(spec: string, options: OpenOracleOptions): Prom
   }
 }
 
-/** A model as it comes out of a spec, for those who ask it something else than preferences. */
-export interface OpenedModel {
-  /** The model; the caller closes it. */
-  readonly languageModel: LanguageModel;
-  /** How Table 1 is put to it. */
-  readonly mode: 'completion' | 'chat';
-}
-
 /**
- * Opens the language model of a spec.
+ * Opens the language model of a spec, for those who ask it something else than preferences.
  *
+ * @returns the model; the caller closes it.
  * @throws as {@link openOracle}; also for a spec without a model.
  */
 export async function openLanguageModel(
   spec: string,
   options: Omit<OpenModelOptions, 'baselineHistories'>,
-): Promise<OpenedModel> {
+): Promise<LanguageModel> {
   const parsed = parseOracleSpec(spec);
   if (isModelSpec(parsed)) return openModel(parsed, options);
   const wanted = [FORMS['llama-cpp'], FORMS['openai-compatible'], FORMS['ai-sdk']].join(', ');
@@ -274,12 +267,12 @@ type OpenModelOptions = Pick<
 async function openModel(
   spec: ModelSpec,
   { concurrency, timeoutMs, modelThreads, baselineHistories, say, signal }: OpenModelOptions,
-): Promise<OpenedModel> {
+): Promise<LanguageModel> {
   switch (spec.kind) {
     case 'llama-cpp': {
       for (const file of [spec.file, spec.lora]) if (file !== undefined) checkFile(file);
       const { LlamaCppModel } = await import('../llama-cpp/llama-cpp-model.js');
-      const languageModel = await LlamaCppModel.load({
+      return LlamaCppModel.load({
         file: spec.file,
         ...(spec.lora === undefined ? {} : { lora: spec.lora }),
         ...(concurrency === undefined ? {} : { sequences: concurrency }),
@@ -287,11 +280,10 @@ async function openModel(
         // So that the beginnings that the baselines share are evaluated once, not once a question.
         ...(baselineHistories === undefined ? {} : { spareSequences: Math.min(MOST_SPARE, baselineHistories) }),
       });
-      return { languageModel, mode: 'completion' };
     }
     case 'openai-compatible': {
       const { OpenAICompatibleModel } = await import('../openai-compatible/openai-compatible-model.js');
-      const languageModel = await OpenAICompatibleModel.connect({
+      return OpenAICompatibleModel.connect({
         url: spec.url,
         model: spec.model,
         // Looked up at each call, and kept nowhere.
@@ -301,24 +293,19 @@ async function openModel(
         ...(say === undefined ? {} : { onReport: say }),
         ...(signal === undefined ? {} : { signal }),
       });
-      return { languageModel, mode: languageModel.capabilities.template };
     }
     case 'ai-sdk': {
       const { aiSdkModel } = await import('../ai-sdk/ai-sdk-model.js');
       const model = (await importOwn(spec)) as Parameters<typeof aiSdkModel>[0]['model'];
-      return { languageModel: aiSdkModel({ model }), mode: 'chat' };
+      return aiSdkModel({ model });
     }
   }
 }
 
 /** The read-out of a model; around it the limit, and around that debiasing. Budget and record come around all of it. */
-async function readBy(
-  languageModel: LanguageModel,
-  mode: 'completion' | 'chat',
-  options: OpenOracleOptions,
-): Promise<PreferenceOracle> {
+async function readBy(languageModel: LanguageModel, options: OpenOracleOptions): Promise<PreferenceOracle> {
   const { debias = 'shuffle', perMinute } = options;
-  const read = openReadout(languageModel, mode, options);
+  const read = openReadout(languageModel, options);
   // Below the debiasing, which asks several times for one answer.
   const limited =
     perMinute === undefined ? read : new LimitedOracle({ oracle: read, intervalMs: 60_000, intervalCap: perMinute });
@@ -378,11 +365,7 @@ async function capped(
   });
 }
 
-function openReadout(
-  languageModel: LanguageModel,
-  mode: 'completion' | 'chat',
-  options: OpenOracleOptions,
-): PreferenceOracle {
+function openReadout(languageModel: LanguageModel, options: OpenOracleOptions): PreferenceOracle {
   const { catalog, readout = 'label', debias = 'shuffle', seed = 0, noneThreshold, storage } = options;
   const { maxAttributeLength, concurrency, timeoutMs, shuffle = debias === 'shuffle' } = options;
   const asked = {
@@ -408,7 +391,7 @@ function openReadout(
     });
   }
   return new LlmOracle({
-    ...{ catalog, languageModel, mode, seed, shuffle, ...asked },
+    ...{ catalog, languageModel, seed, shuffle, ...asked },
     // Around debiased scores the threshold is that of the debiasing.
     ...(noneThreshold === undefined || debias !== 'shuffle' ? {} : { noneThreshold }),
   });

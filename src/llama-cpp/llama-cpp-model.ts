@@ -106,6 +106,8 @@ const TRIAL_TEXT = 'A customer bought: a pen';
 export class LlamaCppModel implements LanguageModel {
   /** `llama-cpp:<file name>#<16 digits of its SHA-256>`, with the adapter's hash and scale. */
   readonly id: string;
+  /** Prompts are continued; no chat template is put around them. */
+  readonly template = 'completion';
   /** As many calls as there are `sequences`. */
   readonly concurrency: number;
   readonly #engine: Engine;

@@ -32,7 +32,7 @@ export interface OpenAICompatibleOptions {
   readonly model: string;
   /** Whose fields are spoken. `auto` asks the server for its list of models, and takes an unknown one for `openai`. @default 'auto' */
   readonly server?: ServerName | 'auto';
-  /** How prompts are put: continued as text, or as one user message; `mode` of the oracle's prompt must be the same. @default 'chat' for OpenAI, 'completion' for the others */
+  /** How prompts are put: continued as text, or as one user message; oracles write theirs accordingly. @default 'chat' for OpenAI, 'completion' for the others */
   readonly template?: TemplateName;
   /** Bearer token, or a function that gives it at each call. Stands in no error, id, log or record. @default none is sent */
   readonly apiKey?: string | (() => string | Promise<string>);
@@ -110,6 +110,8 @@ export class OpenAICompatibleModel implements LanguageModel {
   readonly id: string;
   /** What the probe found. */
   readonly capabilities: ServerCapabilities;
+  /** How prompts are put: that of the capabilities. */
+  readonly template: TemplateName;
   /** Calls that the server takes at the same time, where the option says so. */
   declare readonly concurrency?: number;
   /** The `label` read-out; absent where the server gives no log-probabilities. */
@@ -139,6 +141,7 @@ export class OpenAICompatibleModel implements LanguageModel {
     this.#settings = settings;
     this.#charactersPerToken = found.charactersPerToken;
     this.capabilities = capabilities;
+    this.template = capabilities.template;
     this.id = found.id;
     if (found.concurrency !== undefined) this.concurrency = found.concurrency;
     if (capabilities.distribution !== 'none') {

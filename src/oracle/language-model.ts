@@ -64,6 +64,11 @@ export interface ContinuationScores {
 export interface LanguageModel {
   /** Back-end, model, revision or file hash, adapter hash: all that an answer depends on beside the prompt. Holds no secret. */
   readonly id: string;
+  /**
+   * How prompts reach the model: `completion` continues them, `chat` puts them as one user message, which cannot prefill an answer. The
+   * read-outs write their prompts accordingly. @default 'completion'
+   */
+  readonly template?: 'completion' | 'chat';
   /** Calls that the back-end takes at the same time. @default as many as the read-out's `concurrency` */
   readonly concurrency?: number;
   /**

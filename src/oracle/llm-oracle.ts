@@ -39,6 +39,8 @@ export interface LlmOracleOptions extends Table1Style, ModelCallSettings {
    * does not close it.
    */
   readonly languageModel?: LanguageModel;
+  /** How Table 1 ends: `completion` in the answer's prefix, `chat` by asking for the label. @default the `template` of `languageModel`, else 'completion' */
+  readonly mode?: 'completion' | 'chat';
   /**
    * Shows the candidates in an order drawn from `seed` and the query (never from the order of calls), for models favour labels and
    * places. @default true
@@ -85,6 +87,7 @@ const llmOracleSchema = z
       )
       .optional(),
     languageModel: languageModelSchema.optional(),
+    mode: table1StyleShape.mode.unwrap().optional(),
     model: z.string().min(1).max(200).optional(),
     shuffle: z.boolean().default(true),
     seed: z.int().default(0),
@@ -108,7 +111,8 @@ const llmOracleSchema = z
       refuse('languageModel', `\`languageModel\` ${languageModel.id} offers neither \`labelScores\` nor \`complete\``);
     if (languageModel.labelScores === undefined && (noneThreshold !== undefined || minLabelMass > 0))
       refuse('languageModel', '`noneThreshold` and `minLabelMass` need a `languageModel` with `labelScores`');
-  });
+  })
+  .transform((options) => ({ ...options, mode: options.mode ?? options.languageModel?.template ?? 'completion' }));
 
 /**
  * A language model as oracle (Eqs. 2-3): writes Table 1, asks the model, reads the label. Any model that completes text will do;

@@ -43,6 +43,7 @@ export const languageModelSchema = z.custom<LanguageModel>(
     value !== null &&
     typeof (value as LanguageModel).id === 'string' &&
     ['undefined', 'number'].includes(typeof (value as LanguageModel).concurrency) &&
+    [undefined, 'completion', 'chat'].includes((value as LanguageModel).template) &&
     MODEL_METHODS.every((name) => (value as LanguageModel)[name] === undefined || has(value, name)),
   'expected a LanguageModel: an object with `id` and at least one of the methods `labelScores`, `continuationScores` and `complete`',
 );

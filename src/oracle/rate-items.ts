@@ -35,7 +35,7 @@ export interface RateItemsOptions extends ModelCallSettings {
   readonly method?: RatingMethod;
   /** Who the users are, in a few words, e.g. "hobby machinists". @default the users of the catalogue's scenario */
   readonly users?: string;
-  /** `chat` asks for the label in the last line, for endpoints that cannot prefill an answer; of `levels`. @default 'completion' */
+  /** `chat` asks for the label in the last line, for endpoints that cannot prefill an answer; of `levels`. @default the `template` of `languageModel`, else 'completion' */
   readonly mode?: 'completion' | 'chat';
   /** Which attributes make an item's text, in order: a few short ones cost less. @default the catalogue's */
   readonly attributes?: readonly string[];
@@ -89,7 +89,7 @@ const schema = z
     languageModel: languageModelSchema,
     method: z.enum(['levels', 'contrast']).optional(),
     users: z.string().min(1).optional(),
-    mode: z.enum(['completion', 'chat']).default('completion'),
+    mode: z.enum(['completion', 'chat']).optional(),
     ...itemTextShape,
     counts: z
       .custom<ArrayLike<number>>(
@@ -111,7 +111,8 @@ const schema = z
       .optional(),
     signal: z.instanceof(AbortSignal).optional(),
   })
-  .superRefine(checkAttributes);
+  .superRefine(checkAttributes)
+  .transform((options) => ({ ...options, mode: options.mode ?? options.languageModel.template ?? 'completion' }));
 
 /**
  * One rating per item: how popular is it with such users? A model that was never told of any log still knows that gloves sell better

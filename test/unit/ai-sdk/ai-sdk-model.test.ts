@@ -5,13 +5,19 @@ import { MockLanguageModelV4 } from 'ai-v7/test';
 import { describe, expect, it } from 'vitest';
 import { type AiSdkLanguageModel, aiSdkModel } from '../../../src/ai-sdk/ai-sdk-model.js';
 import { InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
+import { MemoryStorage } from '../../../src/foundation/storage.js';
 import { isRetryable, retryAfterMs } from '../../../src/oracle/back-end-failure.js';
+import { LlmOracle } from '../../../src/oracle/llm-oracle.js';
+import { renderTable1 } from '../../../src/oracle/prompt.js';
+import { rateItems } from '../../../src/oracle/rate-items.js';
 import { hashModel } from '../../fixtures/model-server/hash-model.js';
+import { shop } from '../oracle/fixtures.js';
 
 const PROMPT = 'Secret history: a. Blue b. Red c. None\nResponse: Answer with the label only';
 const LABELS = ['a', 'b', 'c'];
 const ask = { signal: new AbortController().signal, labels: LABELS, constrained: false };
 const truth = hashModel();
+const catalog = shop(8, 2);
 
 const nested = {
   inputTokens: { total: 40, noCache: 30, cacheRead: 10, cacheWrite: undefined },
@@ -106,6 +112,18 @@ describe('aiSdkModel', () => {
       expect(constrained).toMatchObject({
         responseFormat: { type: 'json', schema: { properties: { label: { enum: LABELS } } } },
       });
+    });
+
+    it(`is asked in chat form by oracles that were told nothing: ${version}`, async () => {
+      const model = make(async () => 'b');
+      const languageModel = aiSdkModel({ model });
+      const query = { history: [1], candidates: [2, 3] };
+      await new LlmOracle({ catalog, languageModel, shuffle: false }).prefer([query]);
+      const { prompt } = model.calls()[0] as { prompt: unknown };
+      expect(textOf(prompt)).toBe(renderTable1({ catalog, ...query, mode: 'chat' }).text);
+      await rateItems({ catalog, languageModel, storage: new MemoryStorage() });
+      const { prompt: last } = model.calls().at(-1) as { prompt: unknown };
+      expect(textOf(last)).toMatch(/one lowercase letter from a to e\.$/);
     });
 
     it(`maps the error of a ${version} model to one that holds nothing of the request`, async () => {

@@ -87,6 +87,7 @@ describe('openOracle', () => {
       for (const readout of ['label', 'likelihood'] as const) {
         const said: string[] = [];
         const { oracle, close } = await openOracle(spec, { catalog, readout, say: (line) => said.push(line) });
+        if (readout === 'label') expect(oracle.id).toContain('|label|completion|');
         const [answer] = await oracle.prefer(QUERIES);
         expect(answer?.kind).toMatch(/choice|none/);
         expect(answer).toMatchObject({ meta: { scores: expect.any(Array) } });
@@ -187,6 +188,8 @@ export const later = async () => model;`,
     );
     for (const exported of ['model', 'later']) {
       const { oracle, close } = await openOracle(`ai-sdk:${path}#${exported}`, { catalog });
+      // Records go by it.
+      expect(oracle.id).toContain('|label|chat|');
       const [answer] = await oracle.prefer(QUERIES);
       expect(answer?.kind).toBe('choice');
       await close();

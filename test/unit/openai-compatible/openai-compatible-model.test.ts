@@ -1,12 +1,17 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { DisposedError, InvalidArgumentError, OracleError } from '../../../src/foundation/errors.js';
+import { MemoryStorage } from '../../../src/foundation/storage.js';
 import {
   OpenAICompatibleModel,
   type OpenAICompatibleOptions,
 } from '../../../src/openai-compatible/openai-compatible-model.js';
+import { LlmOracle } from '../../../src/oracle/llm-oracle.js';
 import { parseAnswer } from '../../../src/oracle/parser.js';
+import { renderTable1 } from '../../../src/oracle/prompt.js';
+import { rateItems } from '../../../src/oracle/rate-items.js';
 import { hashModel, LETTERS, piecesOf } from '../../fixtures/model-server/hash-model.js';
 import { ModelServer, type ModelServerOptions, type ServerKind } from '../../fixtures/model-server/model-server.js';
+import { shop } from '../oracle/fixtures.js';
 
 const KINDS: readonly ServerKind[] = ['vllm', 'llamacpp', 'sglang', 'ollama', 'openai'];
 const LABELS = LETTERS.slice(0, 11);
@@ -36,6 +41,7 @@ async function connect(
 }
 
 const truth = hashModel();
+const catalog = shop(8, 2);
 const close = (got: readonly number[], wanted: readonly number[]): void => {
   expect(got.length).toBe(wanted.length);
   for (const [i, value] of got.entries()) expect(value).toBeCloseTo(wanted[i] as number, 9);
@@ -108,6 +114,23 @@ describe('OpenAICompatibleModel against each server', () => {
         if (!got?.bounded?.[i]) expect(logProb).toBeCloseTo(logProbs[i] as number, 9);
       expect(server.bodies.at(-1)?.messages).toEqual([{ role: 'user', content: PROMPT }]);
       expect((await model.complete(PROMPT, ask)).text).toMatch(/^[a-k]$/u);
+    });
+
+    it(`gets the chat form from oracles that were told nothing, where ${kind} is asked in chat`, async () => {
+      const server = await serve({ kind });
+      // OpenAI's own is the default.
+      const languageModel = await connect(server, kind === 'openai' ? {} : { template: 'chat' });
+      const query = { history: [1], candidates: [2, 3] };
+      const oracle = new LlmOracle({ catalog, languageModel, shuffle: false });
+      expect(oracle.id).toContain('|label|chat|');
+      const asked = server.bodies.length;
+      await oracle.prefer([query]);
+      const content = renderTable1({ catalog, ...query, mode: 'chat' }).text;
+      expect(server.bodies[asked]?.messages).toEqual([{ role: 'user', content }]);
+      await rateItems({ catalog, languageModel, storage: new MemoryStorage() });
+      expect(server.bodies.at(-1)?.messages).toEqual([
+        { role: 'user', content: expect.stringMatching(/one lowercase letter from a to e\.$/) },
+      ]);
     });
 
     it(`asks ${kind} again without a constraint where it refuses it`, async () => {

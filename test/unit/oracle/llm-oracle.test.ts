@@ -4,6 +4,7 @@ import type { Complete } from '../../../src/oracle/language-model.js';
 import { LlmOracle, type LlmOracleOptions } from '../../../src/oracle/llm-oracle.js';
 import type { Preference, PreferenceQuery } from '../../../src/oracle/preference-oracle.js';
 import { renderTable1 } from '../../../src/oracle/prompt.js';
+import { scriptedModel } from '../../../src/testing/scripted-model.js';
 import { music, sleepMs } from './fixtures.js';
 
 const catalog = music();
@@ -54,6 +55,28 @@ describe('LlmOracle', () => {
     await oracle.prefer([{ ...QUERY, context: 'a user' }]);
     const wanted = renderTable1({ catalog, ...QUERY, context: 'a user', mode: 'chat', quotes: 'typographic' });
     expect(prompts).toEqual([wanted.text]);
+  });
+
+  it('writes Table 1 as the model takes it; without a word from the model or the user, to be continued', async () => {
+    for (const [template, mode, wanted] of [
+      [undefined, undefined, 'completion'],
+      ['completion', undefined, 'completion'],
+      ['chat', undefined, 'chat'],
+      ['chat', 'completion', 'completion'],
+      [undefined, 'chat', 'chat'],
+    ] as const) {
+      const model = {
+        ...scriptedModel({ complete: async () => 'a' }),
+        ...(template === undefined ? {} : { template }),
+      };
+      const given = mode === undefined ? {} : { mode };
+      const oracle = new LlmOracle({ catalog, languageModel: model, shuffle: false, ...given });
+      await oracle.prefer([QUERY]);
+      expect(model.prompts).toEqual([renderTable1({ catalog, ...QUERY, mode: wanted }).text]);
+      expect(oracle.id).toContain(`|label|${wanted}|`);
+    }
+    const languageModel = { ...scriptedModel({ complete: async () => 'a' }), template: 'talk' as 'chat' };
+    expect(() => new LlmOracle({ catalog, languageModel })).toThrow(InvalidArgumentError);
   });
 
   it('answers None as none, and says what it cost', async () => {

@@ -125,6 +125,19 @@ describe('rateItems', () => {
     expect(languageModel.calls[0]?.prompt).toMatch(/one lowercase letter from a to e\.$/);
   });
 
+  it('asks in the form that the model takes; without a word from the model or the user, to be continued', async () => {
+    for (const [template, mode, last] of [
+      [undefined, undefined, /the popularity is$/],
+      ['chat', undefined, /one lowercase letter from a to e\.$/],
+      ['chat', 'completion', /the popularity is$/],
+    ] as const) {
+      const languageModel = { ...byText(() => 'a'), ...(template === undefined ? {} : { template }) };
+      const given = mode === undefined ? {} : { mode };
+      await rateItems({ catalog, languageModel, storage: new MemoryStorage(), ...given });
+      for (const { prompt } of languageModel.calls) expect(prompt).toMatch(last);
+    }
+  });
+
   it('negative control: a model that knows nothing correlates with nothing', async () => {
     const blind = model(() => ({ labelScores: async (_, labels) => ({ logProbs: labels.map(() => -2) }) }));
     const result = await rateItems({ catalog, languageModel: blind, storage: new MemoryStorage(), counts: truth });
