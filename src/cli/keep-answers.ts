@@ -3,8 +3,7 @@ import type { Catalog } from '../catalog/catalog.js';
 import type { Storage } from '../foundation/storage.js';
 import { fileStorage } from '../node/file-storage.js';
 import type { BudgetCaps, TokenPrices } from '../oracle/budget.js';
-import { BudgetedOracle } from '../oracle/budgeted-oracle.js';
-import { openRecord, recordedSpending } from '../oracle/recorded-spending.js';
+import { openKeptBudget, openRecord, recordedSpending } from '../oracle/recorded-spending.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
 import {
   askingOptionsOf,
@@ -52,18 +51,22 @@ export async function keepAnswers(
   const storage = answersStorage(out);
   try {
     const { oracle } = opened;
-    const capped =
+    const budgeted =
       budget === undefined
-        ? oracle
-        : new BudgetedOracle({
-            ...{ oracle, caps: budget, onWarning },
-            spent: recordedSpending(await openRecord(storage, key, catalog, oracle.id), prices),
+        ? undefined
+        : await openKeptBudget({
+            ...{ storage, key, oracle, caps: budget, onWarning },
+            recorded: recordedSpending(await openRecord(storage, key, catalog, oracle.id), prices),
             ...(prices === undefined ? {} : { prices }),
           });
-    const recorded = await RecordingOracle.open({ oracle: capped, catalog, storage, key, keepQueries });
+    const asked = budgeted?.oracle ?? oracle;
+    const recorded = await RecordingOracle.open({ oracle: asked, catalog, storage, key, keepQueries });
     const close = async (): Promise<void> => {
       // Waits for what came in while it was stopped, so that it is on record.
-      await recorded.close().finally(() => opened.close());
+      await recorded
+        .close()
+        .finally(() => budgeted?.save())
+        .finally(() => opened.close());
     };
     return { ...opened, oracle: recorded, close };
   } catch (error) {

@@ -9,7 +9,6 @@ import { InvalidArgumentError, InvalidDataError } from '../foundation/errors.js'
 import { closest } from '../foundation/options.js';
 import { MemoryStorage, type Storage } from '../foundation/storage.js';
 import type { BudgetCaps, TokenPrices } from '../oracle/budget.js';
-import { BudgetedOracle } from '../oracle/budgeted-oracle.js';
 import { CachedOracle } from '../oracle/cached-oracle.js';
 import { DebiasedOracle, type DebiasMethod } from '../oracle/debiased-oracle.js';
 import type { LanguageModel } from '../oracle/language-model.js';
@@ -18,7 +17,7 @@ import { LimitedOracle } from '../oracle/limited-oracle.js';
 import { LlmOracle } from '../oracle/llm-oracle.js';
 import type { Readout } from '../oracle/none-threshold.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
-import { recordedSpending } from '../oracle/recorded-spending.js';
+import { type KeptBudget, openKeptBudget, recordedSpending } from '../oracle/recorded-spending.js';
 import { ReplayOracle } from '../oracle/replay-oracle.js';
 import { SimulatedOracle } from '../oracle/simulated-oracle.js';
 import { openQuestions } from '../train/plan-distil.js';
@@ -323,7 +322,8 @@ async function debiased(
 ): Promise<PreferenceOracle> {
   const { catalog, seed = 0, noneThreshold, permutations, candidateCount = 10, storage, signal } = options;
   const { isDry = false, say } = options;
-  const asked = method === 'pride' ? await capped(limited, options) : limited;
+  const budgeted = method === 'pride' ? await capped(limited, options) : undefined;
+  const asked = budgeted?.oracle ?? limited;
   const cached = storage === undefined ? asked : await openCalls(asked, catalog, storage);
   const calibration =
     method === 'pride'
@@ -339,7 +339,7 @@ async function debiased(
     ...(permutations === undefined || method !== 'cyclic' ? {} : { permutations }),
     ...(noneThreshold === undefined ? {} : { noneThreshold }),
     ...(signal === undefined ? {} : { signal }),
-  });
+  }).finally(() => budgeted?.save());
   if (method !== 'pride' || !isDry) return oracle;
   const { calls = 0, inputTokens = 0 } = (await oracle.estimateCalibration()) ?? {};
   if (calls > 0)
@@ -347,20 +347,23 @@ async function debiased(
   return oracle;
 }
 
+const CALLS_KEY = 'calls.jsonl';
+
 /** One answer is many calls: those that were paid before a kill are not paid again. */
 function openCalls(oracle: PreferenceOracle, catalog: Catalog, storage: Storage): Promise<CachedOracle> {
-  return CachedOracle.open({ oracle, catalog, storage, key: 'calls.jsonl', maxEntries: 10_000_000 });
+  return CachedOracle.open({ oracle, catalog, storage, key: CALLS_KEY, maxEntries: 10_000_000 });
 }
 
 /** Calls under the caps: those of a calibration are no question of a job, whose own budget does not see them. */
 async function capped(
   oracle: PreferenceOracle,
   { budget, prices, catalog, storage }: OpenOracleOptions,
-): Promise<PreferenceOracle> {
-  if (budget === undefined) return oracle;
+): Promise<KeptBudget | undefined> {
+  if (budget === undefined) return undefined;
   const paid = storage === undefined ? undefined : await openCalls(oracle, catalog, storage);
-  return new BudgetedOracle({
-    ...{ oracle, caps: budget, spent: recordedSpending(paid, prices) },
+  return openKeptBudget({
+    ...{ storage: storage ?? new MemoryStorage(), key: CALLS_KEY, recorded: recordedSpending(paid, prices) },
+    ...{ oracle, caps: budget },
     ...(prices === undefined ? {} : { prices }),
   });
 }

@@ -94,9 +94,9 @@ export class InvalidDataError extends IalpError {
   }
 }
 
-/** Calls that were answered, hence paid, before one failed; tokens are absent where the back-end does not tell them. */
+/** What was answered, hence paid, before a call failed; tokens are absent where the back-end does not tell them. */
 export interface PaidCalls {
-  /** How many. */
+  /** Calls beside the one that failed; absent where its own attempts were answered in part. */
   readonly calls?: number;
   /** Tokens of their prompts. */
   readonly inputTokens?: number;
@@ -116,6 +116,8 @@ export interface OracleFacts {
   readonly answer?: string | undefined;
   /** HTTP status of the last attempt, when there was one. */
   readonly status?: number | undefined;
+  /** Attempts that ended without an answer and without a refusal, such as time-outs: whether they are billed nobody knows. */
+  readonly lost?: number | undefined;
   /** The wait that a server asked for (Retry-After), in ms. */
   readonly retryAfterMs?: number | undefined;
   /** What other calls for the same answer cost, where any was answered. */
@@ -134,6 +136,8 @@ export class OracleError extends IalpError {
   readonly answer: string | undefined;
   /** HTTP status of the last attempt, when there was one. */
   readonly status: number | undefined;
+  /** Attempts that ended without an answer and without a refusal, such as time-outs: whether they are billed nobody knows. */
+  readonly lost: number | undefined;
   /** The wait that a server asked for (Retry-After), in ms, when it did. */
   readonly retryAfterMs: number | undefined;
   /** What other calls for the same answer cost, where any was answered: an unreadable answer before a reminder that failed. */
@@ -148,6 +152,7 @@ export class OracleError extends IalpError {
     this.attempts = facts.attempts;
     this.answer = facts.answer;
     this.status = facts.status;
+    this.lost = facts.lost;
     this.retryAfterMs = facts.retryAfterMs;
     this.paid = facts.paid;
   }

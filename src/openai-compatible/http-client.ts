@@ -1,5 +1,5 @@
 import { DisposedError, OracleError } from '../foundation/errors.js';
-import { retryAfterMs } from '../oracle/back-end-failure.js';
+import { isUnsent, retryAfterMs } from '../oracle/back-end-failure.js';
 import { orAbort } from '../oracle/or-abort.js';
 import { at } from './wire.js';
 
@@ -166,10 +166,10 @@ export class HttpClient {
       key = typeof apiKey === 'function' ? await apiKey() : apiKey;
     } catch (error) {
       const kind = error instanceof Error ? error.name : typeof error;
-      throw new OracleError(`\`apiKey\` threw (${kind}): no request was made`);
+      throw new OracleError(`\`apiKey\` threw (${kind}): no request was made`, { lost: 0 });
     }
     if (typeof apiKey === 'function' && (typeof key !== 'string' || key === ''))
-      throw new OracleError('`apiKey` gave no key: expected it to return a string that is not empty');
+      throw new OracleError('`apiKey` gave no key: expected it to return a string that is not empty', { lost: 0 });
     const headers = new Headers();
     const all = { ...(key === undefined ? {} : { authorization: `Bearer ${String(key)}` }), ...given };
     for (const [header, value] of Object.entries(all)) {
@@ -220,7 +220,8 @@ function networkError(name: string, error: unknown): OracleError {
   if (cause?.message === 'unexpected redirect')
     return new OracleError(`${name} answered with a redirect, which is not followed: check \`url\``);
   const code = typeof cause?.code === 'string' && SYSTEM_CODE.test(cause.code) ? ` (${cause.code})` : '';
-  return new OracleError(`${name} could not be reached${code}: check \`url\` and that the server runs`);
+  const message = `${name} could not be reached${code}: check \`url\` and that the server runs`;
+  return new OracleError(message, isUnsent(error) ? { lost: 0 } : {});
 }
 
 /** The server's own name for an error, where it is a known one. */

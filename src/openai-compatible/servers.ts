@@ -1,5 +1,8 @@
+import { OracleError } from '../foundation/errors.js';
+import { mayBeBilled } from '../oracle/back-end-failure.js';
 import type { Completion, ContinuationScores } from '../oracle/language-model.js';
 import type { Usage } from '../oracle/preference-oracle.js';
+import { addUsage, withPaid } from '../oracle/usage.js';
 import {
   at,
   type LabelForms,
@@ -105,7 +108,15 @@ async function chatText(
 ): Promise<Completion> {
   const limits = reasoning ? { max_completion_tokens: maxTokens } : { max_tokens: maxTokens, temperature: 0 };
   const answer = await ask('/v1/chat/completions', { model, messages: messages(prompt), ...limits, ...extra });
-  return { text: textAt(answer, 'choices', 0, 'message', 'content'), usage: openAIUsage(answer) };
+  const usage = openAIUsage(answer);
+  // A model that thought until the end, or refused, has said nothing: the same again for the same prompt.
+  if (at(answer, 'choices', 0, 'message', 'content') !== null)
+    return { text: textAt(answer, 'choices', 0, 'message', 'content'), usage };
+  if (at(answer, 'choices', 0, 'finish_reason') !== 'length') return { text: '', usage };
+  throw new OracleError(
+    `the model used up its ${maxTokens} tokens before it said anything, as one that thinks first may: raise \`maxTokens\``,
+    { status: 200, lost: 0, paid: usage },
+  );
 }
 
 async function chatDistribution(ask: Ask, { model, topN }: ModelSettings, prompt: string): Promise<Distribution> {
@@ -155,8 +166,7 @@ function tokenizePrompts(
 /** {@link CHUNK} at a time: a list of candidates must not open hundreds of connections. */
 async function fewAtATime<T>(texts: readonly string[], run: (text: string) => Promise<T>): Promise<readonly T[]> {
   const results: T[] = [];
-  for (let from = 0; from < texts.length; from += CHUNK)
-    results.push(...(await Promise.all(texts.slice(from, from + CHUNK).map(run))));
+  for (const some of chunksOf(texts)) results.push(...(await Promise.all(some.map(run))));
   return results;
 }
 
@@ -167,23 +177,32 @@ function commonLength(a: readonly number[], b: readonly number[]): number {
   return i;
 }
 
-/** Runs `score` on {@link CHUNK} continuations at a time and joins what comes. */
-async function inChunks(
-  continuations: readonly string[],
-  score: (some: readonly string[]) => Promise<ContinuationScores>,
+/**
+ * Asks for the parts one after the other and joins what comes.
+ *
+ * @throws what `score` throws; a refusal with what the parts before it cost as `paid`.
+ */
+async function joined<P>(
+  parts: Iterable<P>,
+  score: (part: P) => Promise<ContinuationScores>,
 ): Promise<ContinuationScores> {
   const logLikelihoods: number[] = [];
   const tokens: number[] = [];
-  const sums = { inputTokens: 0, outputTokens: 0, cachedInputTokens: 0 };
-  for (let from = 0; from < continuations.length; from += CHUNK) {
-    const part = await score(continuations.slice(from, from + CHUNK));
-    logLikelihoods.push(...part.logLikelihoods);
-    tokens.push(...part.tokens);
-    sums.inputTokens += part.usage?.inputTokens ?? 0;
-    sums.outputTokens += part.usage?.outputTokens ?? 0;
-    sums.cachedInputTokens += part.usage?.cachedInputTokens ?? 0;
+  let usage: Usage = { inputTokens: 0, outputTokens: 0, cachedInputTokens: 0 };
+  for (const part of parts) {
+    const scored = await score(part).catch((error: unknown) => {
+      throw error instanceof OracleError && !mayBeBilled(error) ? withPaid(error, usage) : error;
+    });
+    logLikelihoods.push(...scored.logLikelihoods);
+    tokens.push(...scored.tokens);
+    usage = addUsage(usage, scored.usage) ?? usage;
   }
-  return { logLikelihoods, tokens, usage: sums };
+  return { logLikelihoods, tokens, usage };
+}
+
+/** {@link CHUNK} of them at a time. */
+function* chunksOf<T>(all: readonly T[]): Generator<readonly T[]> {
+  for (let from = 0; from < all.length; from += CHUNK) yield all.slice(from, from + CHUNK);
 }
 
 /** Sum of tokens' log-probabilities. A token that underflowed counts as vLLM counts it, so that the sum stays comparable. */
@@ -213,7 +232,7 @@ const vllm: Dialect = {
   },
   likelihoods: async (ask, settings, prefix, continuations) => {
     const [before = []] = await tokenizePrompts(ask, settings, [prefix]);
-    return inChunks(continuations, async (some) => {
+    return joined(chunksOf(continuations), async (some) => {
       const answer = await ask('/v1/completions', {
         model: settings.model,
         prompt: some.map((text) => prefix + text),
@@ -278,10 +297,7 @@ const llamacpp: Dialect = {
   likelihoods: async (ask, settings, prefix, continuations) => {
     const texts = [prefix, ...continuations.map((text) => prefix + text)];
     const [before = [], ...full] = (await llamacpp.tokenize?.(ask, settings, texts)) ?? [];
-    const logLikelihoods: number[] = [];
-    const tokens: number[] = [];
-    const sums = { inputTokens: 0, outputTokens: 0, cachedInputTokens: 0 };
-    for (const ids of full) {
+    return joined(full, async (ids) => {
       const start = commonLength(before, ids);
       const forced = ids.slice(start);
       const answer = await ask('/completion', {
@@ -296,14 +312,9 @@ const llamacpp: Dialect = {
       const rows = listAt(answer, 'completion_probabilities');
       if (rows.length !== forced.length || rows.some((row, i) => at(row, 'id') !== forced[i]))
         throw new MissingFieldError('log-probabilities of the tokens that were forced');
-      logLikelihoods.push(total(rows.map((row) => at(row, 'logprob'))));
-      tokens.push(forced.length);
-      const usage = llamaCppUsage(answer);
-      sums.inputTokens += usage.inputTokens ?? 0;
-      sums.outputTokens += usage.outputTokens ?? 0;
-      sums.cachedInputTokens += usage.cachedInputTokens ?? 0;
-    }
-    return { logLikelihoods, tokens, usage: sums };
+      const logLikelihoods = [total(rows.map((row) => at(row, 'logprob')))];
+      return { logLikelihoods, tokens: [forced.length], usage: llamaCppUsage(answer) };
+    });
   },
 };
 
@@ -346,34 +357,28 @@ const sglang: Dialect = {
     const texts = [prefix, ...continuations.map((text) => prefix + text)];
     const [before = [], ...full] = await tokenizePrompts(ask, settings, texts);
     const starts = full.map((ids) => commonLength(before, ids));
-    let next = 0;
-    return inChunks(continuations, async (some) => {
-      const from = next;
-      next += some.length;
-      const prompts = full.slice(from, next);
-      const first = Math.min(...starts.slice(from, next));
+    return joined(chunksOf([...full.entries()]), async (some) => {
+      const prompts = some.map(([, ids]) => ids);
+      const first = Math.min(...some.map(([i]) => starts[i] as number));
       const answer = await ask('/generate', {
         input_ids: prompts,
         sampling_params: { max_new_tokens: 1, temperature: 0 },
         return_logprob: true,
         logprob_start_len: Math.max(0, first - 1),
       });
-      const usage = { inputTokens: 0, outputTokens: 0, cachedInputTokens: 0 };
-      const tokens = prompts.map((ids, i) => ids.length - (starts[from + i] as number));
+      let usage: Usage | undefined;
+      const tokens = some.map(([i, ids]) => ids.length - (starts[i] as number));
       const logLikelihoods = prompts.map((ids, i) => {
         const one = at(answer, i);
         // Versions differ in whether the token at the start is listed: the tail is the same in all.
         const rows = listAt(one, 'meta_info', 'input_token_logprobs').slice(-(tokens[i] as number));
-        const tail = ids.slice(starts[from + i]);
+        const tail = ids.slice(ids.length - (tokens[i] as number));
         if (tail.length === 0 || rows.length !== tail.length || rows.some((row, j) => at(row, 1) !== tail[j]))
           throw new MissingFieldError('log-probabilities of the prompt');
-        const { inputTokens = 0, outputTokens = 0, cachedInputTokens = 0 } = sglangUsage(one);
-        usage.inputTokens += inputTokens;
-        usage.outputTokens += outputTokens;
-        usage.cachedInputTokens += cachedInputTokens;
+        usage = addUsage(usage, sglangUsage(one));
         return total(rows.map((row) => at(row, 0)));
       });
-      return { logLikelihoods, tokens, usage };
+      return { logLikelihoods, tokens, ...(usage === undefined ? {} : { usage }) };
     });
   },
 };
@@ -433,7 +438,7 @@ const openai: Dialect = {
       ? chatDistribution(ask, settings, prompt)
       : completionDistribution(ask, settings, prompt, {}),
   likelihoods: (ask, settings, prefix, continuations) =>
-    inChunks(continuations, async (some) => {
+    joined(chunksOf(continuations), async (some) => {
       const prompts = some.map((text) => prefix + text);
       const answer = await ask('/v1/completions', {
         model: settings.model,

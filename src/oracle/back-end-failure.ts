@@ -1,4 +1,4 @@
-import { OracleError } from '../foundation/errors.js';
+import { OracleError, type OracleFacts } from '../foundation/errors.js';
 
 const MAX_MESSAGE_LENGTH = 300;
 
@@ -44,14 +44,34 @@ export function retryAfterMs(error: unknown): number | undefined {
   return undefined;
 }
 
+/** What the operating system says of connections that were never made. */
+const UNSENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH']);
+
+/** Whether a failure says that its request never left. */
+export function isUnsent(error: unknown): boolean {
+  const { code, cause } = fields(error);
+  return [code, fields(cause).code].some((said) => typeof said === 'string' && UNSENT.has(said));
+}
+
+/** Whether a failed call may be billed: it reached the server, for all we know, and was not refused. */
+export function mayBeBilled(error: unknown): boolean {
+  if (error instanceof OracleError && error.lost !== undefined) return error.lost > 0;
+  const status = statusOf(error);
+  return (status === undefined || status < 300) && !isUnsent(error);
+}
+
 /**
  * A back-end's error as `OracleError`: its name, the start of its message and its status. Errors of clients carry the request, its
  * headers and its key; none of these fields comes along, and what was asked is cut out of the message, as it is or as JSON.
  *
  * @param secrets - the texts asked about.
- * @param attempts - calls made so far.
+ * @param made - the calls made so far, and what is known of their cost.
  */
-export function failureOf(error: unknown, secrets: readonly string[], attempts: number): OracleError {
+export function failureOf(
+  error: unknown,
+  secrets: readonly string[],
+  made: Required<Pick<OracleFacts, 'attempts' | 'lost' | 'paid'>>,
+): OracleError {
   const known = error instanceof Error ? error : undefined;
   let said = known?.message ?? String(error);
   for (const secret of secrets) {
@@ -64,8 +84,8 @@ export function failureOf(error: unknown, secrets: readonly string[], attempts: 
   const name = known === undefined ? typeof error : known.name;
   const cause = new Error(message);
   cause.name = name;
-  return new OracleError(`The language model did not answer (attempt ${attempts}): ${message}`, {
-    attempts,
+  return new OracleError(`The language model did not answer (attempt ${made.attempts}): ${message}`, {
+    ...made,
     cause,
     ...(status === undefined ? {} : { status }),
     ...(wait === undefined ? {} : { retryAfterMs: wait }),

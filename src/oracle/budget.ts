@@ -179,6 +179,15 @@ export class Budget {
     }
   }
 
+  /** An answer whose bill is not known, with its estimate as usage: a record of it then tells the next run what this one booked. */
+  told(preference: Preference, reserved: Cost): Preference {
+    if (preference.kind === 'failed' || preference.meta?.cached === true) return preference;
+    const { usage } = preference.meta ?? {};
+    if (known(usage?.inputTokens) !== undefined && known(usage?.outputTokens) !== undefined) return preference;
+    const { calls, inputTokens, outputTokens } = this.#priced(usage, reserved);
+    return { ...preference, meta: { ...preference.meta, usage: { ...usage, calls, inputTokens, outputTokens } } };
+  }
+
   /** Resolves when the next question is settled. */
   change(): Promise<void> {
     return new Promise((resolve) => {
@@ -201,28 +210,27 @@ export class Budget {
   #billed(preference: Preference, expected: Cost): Cost {
     if (preference.kind === 'failed') {
       const { attempts, status, paid } = preference.error;
-      const calls = known(attempts) ?? expected.calls;
-      // A server that refused has not answered. Without a status nobody knows what it did; with 2xx it answered something that is of
-      // no use; and of several calls behind one answer the others were paid.
-      const isRefused = status !== undefined && status >= 300 && expected.calls <= 1;
-      const failed = isRefused ? { ...NOTHING, calls } : { ...expected, calls: Math.max(calls, expected.calls) };
-      if (paid === undefined) return failed;
-      // The estimate may hold the paid calls, or have left them to other questions: whichever is more.
+      // A server that refused has not answered. Without a status nobody knows what it did, and with 2xx it answered something that is
+      // of no use.
+      const lost = known(preference.error.lost) ?? (status !== undefined && status >= 300 ? 0 : 1);
       const each = times(expected, 1 / Math.max(1, expected.calls));
-      const told = this.#priced(paid, times(each, known(paid.calls) ?? 1));
-      const last = status !== undefined && status >= 300 ? NOTHING : each;
-      return larger(failed, plus(told, { ...last, calls: known(attempts) ?? 1 }));
+      const failed = { ...times(each, lost), calls: known(attempts) ?? 1 };
+      const before =
+        paid === undefined ? NOTHING : this.#priced({ calls: 0, ...paid }, times(each, known(paid.calls) ?? 0));
+      // Of several calls behind one answer others were paid, told or not.
+      return expected.calls > 1 ? larger(expected, plus(before, failed)) : plus(before, failed);
     }
     const { usage, cached } = preference.meta ?? {};
     return cached === true ? NOTHING : this.#priced(usage, expected);
   }
 
-  /** What answered calls cost: as they were billed, else as the question was expected to. */
+  /** What answered calls cost: as they were billed, else as the question was expected to, and more where it took more calls. */
   #priced(usage: Usage | undefined, expected: Cost): Cost {
     const calls = known(usage?.calls) ?? 1;
-    const inputTokens = known(usage?.inputTokens) ?? expected.inputTokens;
+    const tries = Math.max(1, calls / Math.max(1, expected.calls));
+    const inputTokens = known(usage?.inputTokens) ?? tries * expected.inputTokens;
     const written = known(usage?.outputTokens);
-    const outputTokens = written ?? expected.outputTokens;
+    const outputTokens = written ?? tries * expected.outputTokens;
     this.#longestAnswer = Math.max(this.#longestAnswer, written ?? 0);
     const cachedInputTokens = known(usage?.cachedInputTokens) ?? 0;
     const usd =
@@ -262,6 +270,12 @@ export function dollarsOf(usage: Usage, prices: TokenPrices | undefined): number
   const cached = Math.min(cachedInputTokens, inputTokens);
   const input = (inputTokens - cached) * inputPerMillion + cached * cachedInputPerMillion;
   return (input + outputTokens * outputPerMillion) / 1e6;
+}
+
+/** What was spent with its price, where a price table tells it and the back-end did not. */
+export function withDollars(usage: Usage, prices: TokenPrices | undefined): Usage {
+  if (prices === undefined || usage.costUsd !== undefined) return usage;
+  return { ...usage, costUsd: dollarsOf(usage, prices) };
 }
 
 function times({ calls, inputTokens, outputTokens, usd }: Cost, by: number): Cost {

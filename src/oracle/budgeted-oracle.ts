@@ -37,7 +37,11 @@ export interface BudgetedOracleOptions {
   readonly concurrency?: number;
   /** Told once a cap, when 80 % of it is spent. */
   readonly onWarning?: (message: string) => void;
+  /** Told the `state` after every question. */
+  readonly onSettled?: (state: Spending) => void;
 }
+
+const functionSchema = <T>() => z.custom<T>((value) => typeof value === 'function', 'expected a function').optional();
 
 const schema = z
   .strictObject({
@@ -47,9 +51,8 @@ const schema = z
     spent: spendingSchema.optional(),
     perQuestion: z.strictObject({ inputTokens: z.int().min(0), outputTokens: z.int().min(0) }).optional(),
     concurrency: z.int().min(1).max(100_000).default(32),
-    onWarning: z
-      .custom<(message: string) => void>((value) => typeof value === 'function', 'expected a function')
-      .optional(),
+    onWarning: functionSchema<(message: string) => void>(),
+    onSettled: functionSchema<(state: Spending) => void>(),
   })
   .refine(({ caps, prices }) => caps.usd === undefined || prices !== undefined, {
     path: ['prices'],
@@ -62,7 +65,7 @@ const schema = z
  * asked has been answered and told to `onResult`, and `prefer` rejects with {@link BudgetExceededError}: with a `RecordingOracle`
  * around this one, the same call with a larger budget goes on from there.
  *
- * Where the bill of an answer is not known, its estimate counts as spent.
+ * Where the bill of an answer is not known, its estimate counts as spent, and is told as its `meta.usage`.
  */
 export class BudgetedOracle implements PreferenceOracle {
   /** The id of the oracle behind: a budget changes no answer. */
@@ -76,13 +79,14 @@ export class BudgetedOracle implements PreferenceOracle {
   readonly #oracle: PreferenceOracle;
   readonly #budget: Budget;
   readonly #concurrency: number;
+  readonly #onSettled: ((state: Spending) => void) | undefined;
 
   /**
    * @param options - `oracle` and `caps` are needed.
    * @throws {InvalidArgumentError} for a wrong option, such as a cap in dollars without prices.
    */
   constructor(options: BudgetedOracleOptions) {
-    const { oracle, concurrency, ...budget } = checkOptions(schema, options, 'BudgetedOracle');
+    const { oracle, concurrency, onSettled, ...budget } = checkOptions(schema, options, 'BudgetedOracle');
     this.id = oracle.id;
     if (oracle.maxBatch !== undefined) this.maxBatch = oracle.maxBatch;
     if (oracle.itemCount !== undefined) this.itemCount = oracle.itemCount;
@@ -90,6 +94,7 @@ export class BudgetedOracle implements PreferenceOracle {
     this.#oracle = oracle;
     this.#budget = new Budget(budget);
     this.#concurrency = concurrency;
+    this.#onSettled = onSettled;
   }
 
   /** What was spent so far, earlier runs included; a copy. */
@@ -172,9 +177,10 @@ export class BudgetedOracle implements PreferenceOracle {
       const asked = open.get(position);
       if (asked === undefined) return;
       open.delete(position);
-      const preference = checkPreference(asked.query, given, this.id);
+      const preference = this.#budget.told(checkPreference(asked.query, given, this.id), asked.reserved);
       tell(asked.i, preference);
       this.#budget.settle(asked.reserved, preference);
+      this.#onSettled?.(this.#budget.state);
     };
     try {
       const asked = group.map(({ query }) => query);

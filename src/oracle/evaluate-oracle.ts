@@ -4,6 +4,7 @@ import { Sequences } from '../catalog/sequences.js';
 import { InvalidArgumentError } from '../foundation/errors.js';
 import { checkOptions } from '../foundation/options.js';
 import { Rng } from '../foundation/rng.js';
+import { type TokenPrices, tokenPricesSchema, withDollars } from './budget.js';
 import { checkPreference } from './check-query.js';
 import { type EvaluationList, type Negatives, nextItemLists } from './next-item-lists.js';
 import type { Readout } from './none-threshold.js';
@@ -44,6 +45,8 @@ export interface EvaluateOracleOptions {
   readonly secondOrders?: number;
   /** Lists asked once more without their truth, whose right answer is None. @default 0 */
   readonly noneLists?: number;
+  /** US dollars for a million tokens, where the back-end does not tell what it costs. @default nothing is known */
+  readonly prices?: TokenPrices;
   /** Seed of lists and orders. @default 0 */
   readonly seed?: number;
   /** Gives up: rejects with `signal.reason`. */
@@ -85,6 +88,7 @@ const evaluateSchema = z
     limit: z.int().min(1).default(200),
     secondOrders: z.int().min(0).default(Number.MAX_SAFE_INTEGER),
     noneLists: z.int().min(0).default(0),
+    prices: tokenPricesSchema.optional(),
     seed: z.int().default(0),
     signal: z.instanceof(AbortSignal).optional(),
     onProgress: z
@@ -153,7 +157,7 @@ export async function evaluateOracle(options: EvaluateOracleOptions): Promise<Or
       withoutAnswer: of(one.without),
     }),
   );
-  return summarise(answered, spending(answers, seconds), {
+  return summarise(answered, spending(answers, seconds, checked.prices), {
     oracle: oracle.id,
     readout: checked.readout,
     negatives: checked.negatives,
@@ -217,14 +221,14 @@ function orders(lists: readonly EvaluationList[], secondOrders: number, noneList
   });
 }
 
-function spending(answers: readonly Preference[], seconds: number): AnswerSpending {
+function spending(answers: readonly Preference[], seconds: number, prices: TokenPrices | undefined): AnswerSpending {
   const fresh = answers.flatMap((answer) =>
     answer.kind === 'failed' || answer.meta?.cached === true ? [] : [answer.meta?.usage ?? {}],
   );
   const tokens = fresh.flatMap(({ inputTokens, outputTokens }) =>
     inputTokens === undefined ? [] : [inputTokens + (outputTokens ?? 0)],
   );
-  const costs = fresh.flatMap(({ costUsd }) => costUsd ?? []);
+  const costs = fresh.flatMap((usage) => withDollars(usage, prices).costUsd ?? []);
   return {
     tokens: tokens.length === 0 ? undefined : mean(tokens),
     seconds: fresh.length === 0 ? undefined : seconds / fresh.length,

@@ -334,7 +334,7 @@ export class LikelihoodOracle implements PreferenceOracle {
 
   async #likelihoods(prefix: string, texts: readonly string[], batch: QueryBatch): Promise<WeighedTexts> {
     const { languageModel } = this.#options;
-    const { answer, attempts } = await this.#model.call(
+    const { answer, usage } = await this.#model.call(
       batch,
       [prefix, ...texts],
       (signal) => languageModel.continuationScores?.(prefix, texts, { signal }),
@@ -342,7 +342,7 @@ export class LikelihoodOracle implements PreferenceOracle {
     );
     return {
       texts: answer.logLikelihoods.map((logLikelihood, i) => ({ logLikelihood, tokens: answer.tokens[i] as number })),
-      usage: { ...answer.usage, calls: attempts },
+      usage,
     };
   }
 

@@ -255,7 +255,7 @@ export class LlmOracle implements PreferenceOracle {
     const { noneThreshold, minLabelMass, languageModel } = this.#options;
     const shown = this.#shown(query);
     const prompt = this.#render(query, shown, false);
-    const { answer, attempts } = await this.#labelScores(prompt, batch);
+    const { answer, usage } = await this.#labelScores(prompt, batch);
     const { logProbs, bounded } = answer;
     const labelMass = Math.min(1, Math.exp(logSumExp(logProbs.filter((_, i) => bounded?.[i] !== true))));
     const places = [...query.candidates.map((item) => shown.indexOf(item)), shown.length];
@@ -264,7 +264,7 @@ export class LlmOracle implements PreferenceOracle {
       ...(bounded?.includes(true) ? { bounded: places.map((place) => bounded[place] === true) } : {}),
       labelMass,
       promptHash: await sha256Hex(prompt.text),
-      usage: { ...answer.usage, calls: attempts, ms: performance.now() - started },
+      usage: { ...usage, ms: performance.now() - started },
     };
     if (labelMass < minLabelMass) {
       const raw = `label mass ${labelMass.toPrecision(3)}, less than minLabelMass ${minLabelMass}`;
@@ -282,7 +282,7 @@ export class LlmOracle implements PreferenceOracle {
   #labelScores(
     prompt: Table1Prompt,
     batch: QueryBatch,
-  ): Promise<{ readonly answer: LabelScores; readonly attempts: number }> {
+  ): Promise<{ readonly answer: LabelScores; readonly usage: Usage }> {
     const { languageModel } = this.#options;
     return this.#model.call(
       batch,
@@ -313,10 +313,10 @@ export class LlmOracle implements PreferenceOracle {
         checkCompletion,
       );
       const paid = usage;
-      const { answer: completion, attempts } = await asked.catch((error: unknown) => {
+      const { answer: completion, usage: own } = await asked.catch((error: unknown) => {
         throw error instanceof OracleError && paid !== undefined ? withPaid(error, paid) : error;
       });
-      usage = addUsage(usage, { ...completion.usage, calls: attempts });
+      usage = addUsage(usage, own);
       const parsed = parseAnswer(completion.text, prompt.labels);
       const facts = { promptHash: await sha256Hex(prompt.text), usage: { ...usage, ms: performance.now() - started } };
       const meta = { ...told, ...facts };

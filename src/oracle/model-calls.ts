@@ -1,8 +1,10 @@
 import pRetry, { AbortError } from 'p-retry';
 import { z } from 'zod';
 import { OracleError } from '../foundation/errors.js';
-import { failureOf, isRetryable, retryAfterMs } from './back-end-failure.js';
+import { failureOf, isRetryable, mayBeBilled, retryAfterMs } from './back-end-failure.js';
+import type { Usage } from './preference-oracle.js';
 import type { QueryBatch } from './query-queue.js';
+import { addUsage, timesUsage } from './usage.js';
 
 /** Longest wait that a server's Retry-After may ask for, in milliseconds. */
 const MAX_RETRY_AFTER_MS = 120_000;
@@ -69,29 +71,35 @@ export class ModelCalls {
    * @param secrets - what was asked: cut out of messages.
    * @param ask - one call; may ignore its signal, and may throw anything.
    * @param read - checks what came; throws {@link MalformedAnswer} when it is no answer.
-   * @returns what was read, and how many calls it took.
+   * @returns what was read, and what it cost with the tries before it: one that ended without a refusal, such as a time-out, is taken
+   * to have cost what the answer did.
    * @throws {OracleError} when nobody answered, or anything when the batch was stopped.
    */
-  async call<A>(
+  async call<A extends { readonly usage?: Usage | undefined }>(
     batch: QueryBatch,
     secrets: readonly string[],
     ask: (signal: AbortSignal) => unknown,
     read: (value: unknown) => A,
-  ): Promise<{ readonly answer: A; readonly attempts: number }> {
+  ): Promise<{ readonly answer: A; readonly usage: Usage }> {
     const { retries, retryDelayMs } = this.#settings;
-    let attempts = 0;
+    const made: { attempts: number; lost: number; paid: Usage | undefined } = { attempts: 0, lost: 0, paid: undefined };
     const waiting = batch.controller();
     try {
       return await pRetry(
         async (attempt) => {
-          attempts = attempt;
+          made.attempts = attempt;
           this.#calls++;
           if (attempt > 1) this.#retries++;
           try {
-            return { answer: read(await this.#once(batch, ask)), attempts };
+            const answer = read(await this.#once(batch, ask));
+            const own = { ...timesUsage(answer.usage ?? {}, 1 + made.lost), calls: attempt };
+            return { answer, usage: addUsage(made.paid, own) ?? own };
           } catch (error) {
-            if (error instanceof MalformedAnswer) throw new AbortError(new OracleError(error.message, { attempts }));
-            const failure = failureOf(error, secrets, attempt);
+            // A try that may be billed as a whole is not counted in parts.
+            if (mayBeBilled(error)) made.lost++;
+            else if (error instanceof OracleError) made.paid = addUsage(made.paid, error.paid);
+            if (error instanceof MalformedAnswer) throw new AbortError(new OracleError(error.message, made));
+            const failure = failureOf(error, secrets, made);
             if (!isRetryable(error)) throw new AbortError(failure);
             const wait = retryAfterMs(error);
             if (wait !== undefined && attempt <= retries)
@@ -103,7 +111,7 @@ export class ModelCalls {
       );
     } catch (error) {
       batch.throwIfStopped();
-      throw error instanceof OracleError ? error : failureOf(error, secrets, attempts);
+      throw error instanceof OracleError ? error : failureOf(error, secrets, made);
     } finally {
       batch.release(waiting);
     }

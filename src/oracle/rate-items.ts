@@ -4,8 +4,7 @@ import { InvalidArgumentError, OracleError } from '../foundation/errors.js';
 import { canonicalJson } from '../foundation/json.js';
 import { checkOptions } from '../foundation/options.js';
 import type { Storage } from '../foundation/storage.js';
-import { type BudgetCaps, budgetCapsSchema, type TokenPrices, tokenPricesSchema } from './budget.js';
-import { BudgetedOracle } from './budgeted-oracle.js';
+import { type BudgetCaps, budgetCapsSchema, type TokenPrices, tokenPricesSchema, withDollars } from './budget.js';
 import { itemText, sanitiseText } from './item-text.js';
 import type { LanguageModel } from './language-model.js';
 import { concurrencyOf, MalformedAnswer, type ModelCallSettings, ModelCalls, modelCallShape } from './model-calls.js';
@@ -13,10 +12,10 @@ import { catalogSchema, checkAttributes, itemTextShape, languageModelSchema, sto
 import { parseAnswer } from './parser.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
 import { type QueryBatch, QueryQueue } from './query-queue.js';
-import { openRecord, recordedSpending } from './recorded-spending.js';
+import { openKeptBudget, openRecord, recordedSpending } from './recorded-spending.js';
 import { RecordingOracle } from './recording-oracle.js';
 import { logSumExp } from './score-decision.js';
-import { addUsage, tokensOf } from './usage.js';
+import { addUsage, tokensOf, withPaid } from './usage.js';
 
 /** How an item is rated. */
 export type RatingMethod = 'levels' | 'contrast';
@@ -137,13 +136,13 @@ export async function rateItems(options: RateItemsOptions): Promise<ItemRatings>
   const oracle = new RatingOracle({ ...rest, catalog, languageModel, method });
   const budgeted =
     budget === undefined
-      ? oracle
-      : new BudgetedOracle({
-          ...{ oracle, caps: budget },
-          spent: recordedSpending(await openRecord(storage, key, catalog, oracle.id), prices),
+      ? undefined
+      : await openKeptBudget({
+          ...{ storage, key, oracle, caps: budget },
+          recorded: recordedSpending(await openRecord(storage, key, catalog, oracle.id), prices),
           ...(prices === undefined ? {} : { prices }),
         });
-  const recording = await RecordingOracle.open({ oracle: budgeted, catalog, storage, key });
+  const recording = await RecordingOracle.open({ oracle: budgeted?.oracle ?? oracle, catalog, storage, key });
   const ratings = new Float32Array(catalog.size).fill(Number.NaN);
   let usage: Usage | undefined;
   let done = 0;
@@ -173,6 +172,7 @@ export async function rateItems(options: RateItemsOptions): Promise<ItemRatings>
   };
   const lanes = Math.min(chunks.length, concurrencyOf(rest.concurrency, languageModel.concurrency));
   await Promise.all(Array.from({ length: lanes }, work));
+  await budgeted?.save();
   if (stopped !== undefined) throw (stopped as { readonly error: unknown }).error;
   const read = ratings.filter((rating) => !Number.isNaN(rating));
   const mean = read.length === 0 ? 0 : read.reduce((sum, rating) => sum + rating, 0) / read.length;
@@ -183,7 +183,7 @@ export async function rateItems(options: RateItemsOptions): Promise<ItemRatings>
     unreadable: catalog.size - read.length,
     asked: recording.counts.asked,
     rankCorrelation: correlated,
-    usage: usage ?? {},
+    usage: withDollars(usage ?? {}, prices),
   };
 }
 
@@ -288,26 +288,26 @@ class RatingOracle implements PreferenceOracle {
     const prompt = this.#question(item);
     try {
       if (languageModel.labelScores !== undefined) {
-        const { answer, attempts } = await this.#calls.call(
+        const { answer, usage } = await this.#calls.call(
           batch,
           [prompt],
           (signal) => languageModel.labelScores?.(prompt, LEVEL_LABELS, { signal }),
           (value) => checkScores(value, 'logProbs', LEVEL_LABELS.length),
         );
-        const { scores, usage } = answer;
+        const { scores } = answer;
         const total = logSumExp(scores);
-        const meta = { usage: { ...usage, calls: attempts } };
+        const meta = { usage };
         if (!Number.isFinite(total)) return { kind: 'invalid', raw: 'no label is possible', meta };
         const rating = scores.reduce((sum, score, i) => sum + (i + 1) * Math.exp(score - total), 0);
         return { kind: 'none', meta: { ...meta, scores: [rating] } };
       }
-      const { answer, attempts } = await this.#calls.call(
+      const { answer, usage } = await this.#calls.call(
         batch,
         [prompt],
         (signal) => languageModel.complete?.(prompt, { signal, labels: LEVEL_LABELS, constrained: false }),
         checkText,
       );
-      const meta = { usage: { ...answer.usage, calls: attempts } };
+      const meta = { usage };
       // The parser takes the last label for None's: one that is not offered.
       const parsed = parseAnswer(answer.text, [...LEVEL_LABELS, 'f']);
       if (parsed.kind !== 'label') return { kind: 'invalid', raw: answer.text.slice(0, 500), meta };
@@ -330,11 +330,10 @@ class RatingOracle implements PreferenceOracle {
     try {
       const [popularPrefix, obscurePrefix] = this.#prefixes();
       const popular = await under(popularPrefix);
-      const obscure = await under(obscurePrefix);
-      const usage = addUsage(
-        { ...popular.answer.usage, calls: popular.attempts },
-        { ...obscure.answer.usage, calls: obscure.attempts },
-      );
+      const obscure = await under(obscurePrefix).catch((error: unknown) => {
+        throw error instanceof OracleError ? withPaid(error, popular.usage) : error;
+      });
+      const usage = addUsage(popular.usage, obscure.usage);
       // Evenly over the chunk, so that sums are right.
       const own = Object.fromEntries(Object.entries(usage ?? {}).map(([name, value]) => [name, value / items.length]));
       return items.map((_, i) => {
@@ -345,7 +344,10 @@ class RatingOracle implements PreferenceOracle {
       });
     } catch (error) {
       const failure = failed(error, batch);
-      return items.map(() => failure);
+      const { message, status } = (failure as { readonly error: OracleError }).error;
+      // One failure, in the books once.
+      const counted = { kind: 'failed', error: new OracleError(message, { attempts: 0, lost: 0, status }) } as const;
+      return items.map((_, i) => (i === 0 ? failure : counted));
     }
   }
 

@@ -1,11 +1,15 @@
+import { z } from 'zod';
 import type { Catalog } from '../catalog/catalog.js';
+import { InvalidDataError } from '../foundation/errors.js';
 import type { Storage } from '../foundation/storage.js';
 import { AnswerLog } from './answer-log.js';
 import { dollarsOf, type Spending, type TokenPrices } from './budget.js';
+import { BudgetedOracle, type BudgetedOracleOptions } from './budgeted-oracle.js';
 import type { CachedOracle } from './cached-oracle.js';
 import type { Usage } from './preference-oracle.js';
 
 const NEWLINE = 10;
+const NOTHING: Spending = { calls: 0, inputTokens: 0, outputTokens: 0, usd: 0, wallMs: 0 };
 
 /**
  * The record of an oracle's answers where there is one, to be read. A record whose header was being written when its process was
@@ -28,7 +32,7 @@ export function recordedSpending(
   record: Pick<AnswerLog | CachedOracle, 'paid'> | undefined,
   prices: TokenPrices | undefined,
 ): Spending {
-  const sum = { calls: 0, inputTokens: 0, outputTokens: 0, usd: 0, wallMs: 0 };
+  const sum = { ...NOTHING };
   for (const { meta } of record?.paid() ?? []) {
     const { calls = 1, inputTokens = 0, outputTokens = 0, costUsd } = meta?.usage ?? {};
     sum.calls += calls;
@@ -37,4 +41,87 @@ export function recordedSpending(
     sum.usd += costUsd ?? dollarsOf((meta?.usage ?? {}) as Usage, prices);
   }
   return sum;
+}
+
+const spentSchema = z.looseObject({
+  calls: z.number(),
+  inputTokens: z.number(),
+  outputTokens: z.number(),
+  usd: z.number(),
+});
+
+/** Time between two writes of what was spent, in ms. */
+const WRITE_MS = 1000;
+
+/** Options of {@link openKeptBudget}: those of a `BudgetedOracle` and its record. */
+export interface KeptBudgetOptions extends Omit<BudgetedOracleOptions, 'spent' | 'onSettled'> {
+  /** Where the record is; borrowed. */
+  readonly storage: Storage;
+  /** Key of the record. */
+  readonly key: string;
+  /** What its answers cost. */
+  readonly recorded: Spending;
+}
+
+/** A budget that outlives its runs. */
+export interface KeptBudget {
+  /** Asks as far as the budget goes. */
+  readonly oracle: BudgetedOracle;
+  /** Writes down what was spent; call it when the work has ended, however it did. */
+  save(): Promise<void>;
+}
+
+/**
+ * A budget for the questions of a record: what its answers cost counts, and what was spent on questions that came to nothing, which
+ * is kept beside it and written about once a second, so that a killed run loses no more. Time is counted anew by each run.
+ *
+ * @throws {InvalidDataError} when what is kept beside the record cannot be read.
+ */
+export async function openKeptBudget({ storage, key, recorded, ...options }: KeptBudgetOptions): Promise<KeptBudget> {
+  const file = `${key.replace(/\.jsonl$/, '')}.spent.json`;
+  const saved = await savedSpending(storage, file);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let writing: Promise<void> = Promise.resolve();
+  const write = (): Promise<void> => {
+    clearTimeout(timer);
+    timer = undefined;
+    const { wallMs: _, ...spent } = oracle.state;
+    writing = writing.then(() => storage.put(file, new TextEncoder().encode(`${JSON.stringify(spent)}\n`)));
+    return writing;
+  };
+  const oracle = new BudgetedOracle({
+    ...options,
+    spent: larger(recorded, saved),
+    onSettled: () => {
+      if (timer !== undefined) return;
+      // A failure is told by `save`; an answer that cannot be recorded is told at once.
+      timer = setTimeout(() => void write().catch(() => {}), WRITE_MS);
+      timer.unref?.();
+    },
+  });
+  return { oracle, save: write };
+}
+
+async function savedSpending(storage: Storage, file: string): Promise<Spending> {
+  const bytes = await storage.get(file);
+  if (bytes === undefined) return NOTHING;
+  try {
+    return { ...NOTHING, ...spentSchema.parse(JSON.parse(new TextDecoder().decode(bytes))), wallMs: 0 };
+  } catch (cause) {
+    throw new InvalidDataError('expected what a budget has spent; delete the file, and only what is on record counts', {
+      source: file,
+      cause,
+    });
+  }
+}
+
+/** The record may tell more, where another run added to it without a budget. */
+function larger(a: Spending, b: Spending): Spending {
+  return {
+    calls: Math.max(a.calls, b.calls),
+    inputTokens: Math.max(a.inputTokens, b.inputTokens),
+    outputTokens: Math.max(a.outputTokens, b.outputTokens),
+    usd: Math.max(a.usd, b.usd),
+    wallMs: 0,
+  };
 }

@@ -28,8 +28,15 @@ export async function tokensOf(model: LanguageModel | undefined, text: string): 
   }
 }
 
-/** A failure after other calls for the same answer were answered. */
+/** What so many calls like one cost; of time and of calls nothing is said. */
+export function timesUsage({ inputTokens, outputTokens, cachedInputTokens, costUsd }: Usage, count: number): Usage {
+  const told = Object.entries({ inputTokens, outputTokens, cachedInputTokens, costUsd });
+  return Object.fromEntries(told.flatMap(([name, value]) => (value === undefined ? [] : [[name, value * count]])));
+}
+
+/** A failure after other calls for the same answer, or a part of the one that failed, were answered. */
 export function withPaid(error: OracleError, paid: Usage): OracleError {
-  const { attempts, answer, status, retryAfterMs, cause } = error;
-  return new OracleError(error.message, { attempts, answer, status, retryAfterMs, cause, paid });
+  const { attempts, answer, status, lost, retryAfterMs, cause } = error;
+  const facts = { attempts, answer, status, lost, retryAfterMs, cause };
+  return new OracleError(error.message, { ...facts, paid: addUsage(error.paid, paid) });
 }

@@ -5,18 +5,11 @@ import { checkOptions } from '../foundation/options.js';
 import { sha256Hex } from '../foundation/sha256.js';
 import type { Storage } from '../foundation/storage.js';
 import { questionKey } from '../oracle/answer-log.js';
-import {
-  type BudgetCaps,
-  budgetCapsSchema,
-  type Spending,
-  type TokenPrices,
-  tokenPricesSchema,
-} from '../oracle/budget.js';
-import { BudgetedOracle } from '../oracle/budgeted-oracle.js';
+import { type BudgetCaps, budgetCapsSchema, type TokenPrices, tokenPricesSchema } from '../oracle/budget.js';
 import { InvalidRateGuard } from '../oracle/invalid-rate-guard.js';
 import { oracleSchema } from '../oracle/option-schemas.js';
 import type { Preference, PreferenceOracle, PreferOptions } from '../oracle/preference-oracle.js';
-import { openRecord, recordedSpending } from '../oracle/recorded-spending.js';
+import { openKeptBudget, openRecord, recordedSpending } from '../oracle/recorded-spending.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
 import { type DistilCost, Ledger } from './distil-cost.js';
 import { recordShape } from './plan-distil.js';
@@ -154,16 +147,13 @@ export async function distil(options: DistilOptions): Promise<DistilResult> {
   const budgeted =
     budget === undefined
       ? undefined
-      : new BudgetedOracle({
-          oracle,
-          caps: budget,
-          spent: job.spentWith(recorded),
-          concurrency,
+      : await openKeptBudget({
+          ...{ storage, key, recorded, oracle, caps: budget, concurrency },
           ...(prices === undefined ? {} : { prices }),
           ...(onWarning === undefined ? {} : { onWarning }),
         });
   const recording = await RecordingOracle.open({
-    oracle: budgeted ?? oracle,
+    oracle: budgeted?.oracle ?? oracle,
     catalog: checked.catalog,
     storage,
     key,
@@ -237,7 +227,7 @@ export async function distil(options: DistilOptions): Promise<DistilResult> {
   };
   await Promise.all(Array.from({ length: Math.min(concurrency, plan.streams) }, work));
   report(true);
-  if (budgeted !== undefined) await job.end(budgeted.state);
+  await budgeted?.save();
   if (stopped !== undefined) throw stopped.error;
   if (counts.failed > 0 && counts.asked === 0) guard.add(fresh.splice(0));
   return {
@@ -256,10 +246,9 @@ export async function distil(options: DistilOptions): Promise<DistilResult> {
 
 const jobSchema = z.looseObject({
   plan: z.record(z.string(), z.custom<JsonValue>()),
-  spent: z.looseObject({ calls: z.number(), inputTokens: z.number(), outputTokens: z.number(), usd: z.number() }),
 });
 
-/** What stands beside the answers: which plan they were asked by, and what was spent on questions that came to nothing. */
+/** What stands beside the answers: which plan they were asked by. */
 class Job {
   readonly #storage: Storage;
   readonly #key: string;
@@ -274,8 +263,7 @@ class Job {
   static async open(storage: Storage, answersKey: string): Promise<Job> {
     const key = `${answersKey.replace(/\.jsonl$/, '')}.job.json`;
     const bytes = await storage.get(key);
-    const nothing = { plan: {}, spent: { calls: 0, inputTokens: 0, outputTokens: 0, usd: 0 } };
-    if (bytes === undefined) return new Job(storage, key, nothing);
+    if (bytes === undefined) return new Job(storage, key, { plan: {} });
     try {
       return new Job(storage, key, jobSchema.parse(JSON.parse(new TextDecoder().decode(bytes))));
     } catch (cause) {
@@ -299,28 +287,8 @@ class Job {
         `The set holds answers to other questions (${changed.join(', ')} differed); they stay, and the questions of this plan are added to them`,
       );
     }
-    await this.#save({ ...this.#saved, plan });
-  }
-
-  /** What was spent so far: as the record says, or more, where calls came to nothing. Time is counted anew by each run. */
-  spentWith(recorded: Spending): Spending {
-    const { spent } = this.#saved;
-    return {
-      calls: Math.max(recorded.calls, spent.calls),
-      inputTokens: Math.max(recorded.inputTokens, spent.inputTokens),
-      outputTokens: Math.max(recorded.outputTokens, spent.outputTokens),
-      usd: Math.max(recorded.usd, spent.usd),
-      wallMs: 0,
-    };
-  }
-
-  async end({ wallMs: _, ...spent }: Spending): Promise<void> {
-    await this.#save({ ...this.#saved, spent });
-  }
-
-  async #save(saved: z.output<typeof jobSchema>): Promise<void> {
-    this.#saved = saved;
-    await this.#storage.put(this.#key, new TextEncoder().encode(`${JSON.stringify(saved, null, 2)}\n`));
+    this.#saved = { ...this.#saved, plan };
+    await this.#storage.put(this.#key, new TextEncoder().encode(`${JSON.stringify(this.#saved, null, 2)}\n`));
   }
 }
 

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { OracleError } from '../../../src/foundation/errors.js';
 import { dialects, type ModelSettings, type ServerName } from '../../../src/openai-compatible/servers.js';
 import { MissingFieldError } from '../../../src/openai-compatible/wire.js';
+import { isRetryable } from '../../../src/oracle/back-end-failure.js';
 
 const settings: ModelSettings = { model: 'm', template: 'completion', maxTokens: 4, topN: 20, reasoning: false };
 
@@ -159,5 +161,69 @@ describe('forced tokens (llama.cpp)', () => {
       [{ id: 8 }, { id: 9 }],
     ])
       await expect(weigh('llamacpp', forced(rows), 'A b', ' c d')).rejects.toBeInstanceOf(MissingFieldError);
+  });
+});
+
+describe('a list of texts that takes several requests', () => {
+  it.each<[ServerName, number]>([
+    ['vllm', 16],
+    ['llamacpp', 1],
+  ])(
+    '%s: what was answered before a refusal is told as paid, and nothing where it may be billed as a whole',
+    async (server, each) => {
+      const failing = async (failure: object) => {
+        let requests = 0;
+        const ask = async (path: string, body: Readonly<Record<string, unknown>>): Promise<unknown> => {
+          if (path === '/tokenize') return { tokens: String(body.content ?? body.prompt) === 'A' ? [1, 7] : [1, 7, 8] };
+          if (++requests === 3) throw new OracleError('no', failure);
+          const row = { 8: { logprob: -1 } };
+          const choice = { prompt_token_ids: [1, 7, 8], prompt_logprobs: [null, { 7: { logprob: -1 } }, row] };
+          const list = Array.isArray(body.prompt) ? body.prompt : [];
+          return {
+            choices: list.map(() => choice),
+            usage: { prompt_tokens: 100, completion_tokens: 1 },
+            completion_probabilities: [{ id: 8, logprob: -1 }],
+            ...{ tokens_evaluated: 100, tokens_predicted: 1 },
+          };
+        };
+        const texts = Array.from({ length: 4 * each }, () => ' b');
+        const { likelihoods } = dialects[server];
+        return likelihoods?.(ask, settings, 'A', texts).catch((error: OracleError) => error);
+      };
+      expect(await failing({ status: 503 })).toMatchObject({
+        status: 503,
+        paid: { inputTokens: 200, outputTokens: 2 },
+      });
+      expect(await failing({})).toMatchObject({ message: 'no', paid: undefined });
+    },
+  );
+});
+
+describe('a chat answer without text', () => {
+  const chat = { ...settings, template: 'chat' } as const;
+  const saying = (choice: object) =>
+    dialects.openai.complete(
+      answering({ '/v1/chat/completions': [{ choices: [choice], usage: { prompt_tokens: 9, completion_tokens: 4 } }] }),
+      chat,
+      'prompt',
+      undefined,
+    );
+
+  it('is an empty one where the model refused, and names `maxTokens` where it thought to the end; neither is asked for again', async () => {
+    expect(await saying({ finish_reason: 'stop', message: { content: null, refusal: 'no' } })).toEqual({
+      text: '',
+      usage: { inputTokens: 9, outputTokens: 4 },
+    });
+    const error = await saying({ finish_reason: 'length', message: { content: null } }).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(OracleError);
+    expect(error.message).toMatch(/4 tokens.*raise `maxTokens`/);
+    expect(error).toMatchObject({ lost: 0, paid: { inputTokens: 9, outputTokens: 4 } });
+    expect(isRetryable(error)).toBe(false);
+  });
+
+  it('control: one without the field is asked for again, for servers under load drop fields', async () => {
+    const error = await saying({ finish_reason: 'stop', message: {} }).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(MissingFieldError);
+    expect(isRetryable(error)).toBe(true);
   });
 });

@@ -6,6 +6,7 @@ import type { Spending } from '../../../src/oracle/budget.js';
 import { BudgetedOracle, type BudgetedOracleOptions } from '../../../src/oracle/budgeted-oracle.js';
 import { LlmOracle } from '../../../src/oracle/llm-oracle.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, Usage } from '../../../src/oracle/preference-oracle.js';
+import { openKeptBudget } from '../../../src/oracle/recorded-spending.js';
 import { RecordingOracle } from '../../../src/oracle/recording-oracle.js';
 import { ScriptedOracle } from '../../../src/oracle/scripted-oracle.js';
 import { music, shop, sleepMs } from './fixtures.js';
@@ -191,6 +192,35 @@ describe('BudgetedOracle', () => {
     expect((await run(forgetful, many(1))).error).toMatchObject({ cap: 'calls', used: 30 });
   });
 
+  it('keeps what was spent beside the record while it runs: a killed run forgets no failure older than a second', async () => {
+    vi.useFakeTimers();
+    try {
+      const storage = new MemoryStorage();
+      const failure = { kind: 'failed', error: new OracleError('timed out', { attempts: 2, lost: 2 }) } as const;
+      const recorded = { calls: 3, inputTokens: 30, outputTokens: 3, usd: 0, wallMs: 0 };
+      const open = () =>
+        openKeptBudget({
+          ...{ storage, key: 'a.jsonl', recorded, caps: { calls: 9 }, oracle: new ScriptedOracle(() => failure) },
+          perQuestion: { inputTokens: 10, outputTokens: 1 },
+        });
+      const killed = await open();
+      await killed.oracle.prefer(many(2));
+      expect(await storage.get('a.spent.json')).toBeUndefined();
+      await vi.advanceTimersByTimeAsync(1_000);
+      const next = await open();
+      expect(next.oracle.spent).toMatchObject({ calls: 7, inputTokens: 70 });
+      await next.oracle.prefer(many(1));
+      await next.save();
+      const last = await open();
+      expect(last.oracle.spent).toMatchObject({ calls: 9, inputTokens: 90 });
+      await expect(last.oracle.prefer(many(1))).rejects.toBeInstanceOf(BudgetExceededError);
+      await storage.put('a.spent.json', new TextEncoder().encode('{"calls": 1'));
+      await expect(open()).rejects.toThrow(/a\.spent\.json.*delete the file/);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('takes answers from a record as free, and failures as far as they may have been billed', async () => {
     const answers: Preference[] = [
       { kind: 'none', meta: { cached: true } },
@@ -256,6 +286,72 @@ describe('BudgetedOracle', () => {
     expect(await spentBy({ status: 503 })).toMatchObject({ calls: 2, inputTokens: 40, outputTokens: 9 });
     // Nobody knows whether the second was answered: both count.
     expect(await spentBy({})).toMatchObject({ calls: 2, inputTokens: 40 + 41, outputTokens: 10 });
+  });
+
+  it('counts tries that may have been billed before the answer: time-outs, not refusals and not what never left', async () => {
+    const catalog = shop();
+    const billed = async (failure: object): Promise<{ readonly spent: Spending; readonly calls: number }> => {
+      let calls = 0;
+      const seen = new Set<string>();
+      const oracle = new BudgetedOracle({
+        oracle: new LlmOracle({
+          ...{ catalog, retryDelayMs: 0 },
+          complete: async (prompt) => {
+            calls++;
+            if (!seen.has(prompt)) {
+              seen.add(prompt);
+              throw Object.assign(new Error('no answer'), failure);
+            }
+            return { text: 'a', usage: { inputTokens: 1_000, outputTokens: 1 } };
+          },
+        }),
+        caps: { inputTokens: 10_000 },
+        perQuestion: { inputTokens: 1_000, outputTokens: 1 },
+        concurrency: 1,
+      });
+      await run(oracle, many(40));
+      return { spent: oracle.spent, calls };
+    };
+    const timedOut = await billed({});
+    expect(timedOut.spent.inputTokens).toBe(1_000 * timedOut.calls);
+    // One question more than its estimate.
+    expect(timedOut.spent.inputTokens).toBeLessThanOrEqual(11_000);
+    for (const free of [{ status: 503 }, { code: 'ECONNREFUSED' }, { cause: { code: 'ENOTFOUND' } }])
+      expect(await billed(free)).toMatchObject({ spent: { inputTokens: 10_000, calls: 20 }, calls: 20 });
+  });
+
+  it('counts every try of a question that nobody answered, at its estimate', async () => {
+    const spentBy = async (failure: object): Promise<Spending> => {
+      const oracle = new BudgetedOracle({
+        oracle: new LlmOracle({
+          ...{ catalog: shop(), retries: 2, retryDelayMs: 0 },
+          complete: async () => Promise.reject(Object.assign(new Error('no answer'), failure)),
+        }),
+        caps: { calls: 100 },
+      });
+      const query = { history: [1], candidates: [2, 3, 4] };
+      const [each] = (await oracle.estimate?.([query])) ?? [];
+      const [answer] = await oracle.prefer([query]);
+      expect(answer?.kind).toBe('failed');
+      return { ...oracle.spent, inputTokens: oracle.spent.inputTokens / (each?.inputTokens as number) };
+    };
+    expect(await spentBy({})).toMatchObject({ calls: 3, inputTokens: 3 });
+    expect(await spentBy({ code: 'ECONNREFUSED' })).toMatchObject({ calls: 3, inputTokens: 0 });
+    expect(await spentBy({ status: 503 })).toMatchObject({ calls: 3, inputTokens: 0 });
+  });
+
+  it('tells what it booked where the back-end does not say, so that a record of it is a record of the spending', async () => {
+    const oracle = new BudgetedOracle({
+      oracle: costing({ calls: 2 }, { calls: 1, inputTokens: 70, outputTokens: 3 }),
+      caps: { calls: 100 },
+    });
+    const [answer] = await oracle.prefer(many(1));
+    // Two calls, each like the one that was expected.
+    const usage = { calls: 2, inputTokens: 140, outputTokens: 6 };
+    expect(oracle.spent).toMatchObject(usage);
+    expect(answer?.kind === 'failed' ? undefined : answer?.meta?.usage).toEqual(usage);
+    const told = new BudgetedOracle({ oracle: costing({ inputTokens: 5, outputTokens: 1 }), caps: { calls: 9 } });
+    expect(await told.prefer(many(1))).toMatchObject([{ meta: { usage: { inputTokens: 5, outputTokens: 1 } } }]);
   });
 
   it('prints no warning of too many listeners, however many groups are out', async () => {

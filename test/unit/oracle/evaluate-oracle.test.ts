@@ -273,6 +273,11 @@ describe('evaluateOracle, beside those who need no model', () => {
     });
     expect(half).toMatchObject({ tokensPerAnswer: 100, costUsd: 25 });
     expect(half.secondsPerAnswer).toBeGreaterThan(0);
+    const told: Preference = { kind: 'none', meta: { usage: { inputTokens: 90, outputTokens: 10 } } };
+    const prices = { inputPerMillion: 1, outputPerMillion: 5 };
+    const priced = { oracle: new ScriptedOracle(() => told), lists, secondOrders: 0 };
+    expect((await evaluateOracle({ ...priced, prices })).costUsd).toBeCloseTo((lists.length * 140) / 1e6, 12);
+    expect((await evaluateOracle(priced)).costUsd).toBeUndefined();
     const all = await evaluateOracle({ oracle: new ScriptedOracle(() => answer(true)), lists });
     expect(all).toMatchObject({ tokensPerAnswer: undefined, secondsPerAnswer: undefined, costUsd: undefined });
   });

@@ -188,6 +188,61 @@ describe('rateItems', () => {
     expect(languageModel.calls).toHaveLength(40);
   });
 
+  it.each<[string, () => Partial<LanguageModel>]>([
+    ['tells no tokens', () => ({ complete: async () => 'a' })],
+    ['fails after it was asked', () => ({ complete: async () => Promise.reject(new Error('timed out')) })],
+  ])('one budget is one budget over all runs, though the model %s', async (_, parts) => {
+    const storage = new MemoryStorage();
+    let calls = 0;
+    const rate = async (): Promise<unknown> => {
+      const languageModel = model(() => {
+        const { complete } = parts();
+        return {
+          complete: (...args) => {
+            calls++;
+            return complete?.(...args) as never;
+          },
+        };
+      });
+      const options = { catalog, languageModel, storage, retries: 0, concurrency: 1 };
+      return rateItems({ ...options, budget: { inputTokens: 700 } }).catch((error: unknown) => error);
+    };
+    let error: unknown;
+    for (let runs = 0; runs < 40 && !(error instanceof BudgetExceededError); runs++) error = await rate();
+    expect(error).toBeInstanceOf(BudgetExceededError);
+    const spent = calls;
+    expect(spent).toBeGreaterThan(0);
+    for (let runs = 0; runs < 3; runs++) expect(await rate()).toBeInstanceOf(BudgetExceededError);
+    // Nothing more is bought with the same budget.
+    expect(calls).toBe(spent);
+  });
+
+  it('contrast: a second call that is refused leaves the first in the books', async () => {
+    const storage = new MemoryStorage();
+    const whole = byLikelihood();
+    const languageModel: LanguageModel = {
+      ...whole,
+      continuationScores: async (prefix, texts, ...rest) =>
+        prefix.startsWith('The most')
+          ? (whole.continuationScores?.(prefix, texts, ...rest) as never)
+          : Promise.reject(Object.assign(new Error('no'), { status: 400 })),
+    };
+    const options = { catalog, languageModel, storage, concurrency: 1, budget: { calls: 100 } };
+    await expect(rateItems(options)).rejects.toThrow(OracleError);
+    const spent = JSON.parse(new TextDecoder().decode(await storage.get('ratings.spent.json')));
+    // A chunk of eight: 20 tokens before them and 8 each; two calls in all.
+    expect(spent).toMatchObject({ calls: 2, inputTokens: 20 + 8 * 8 });
+  });
+
+  it('tells dollars by a price table', async () => {
+    const options = { catalog, languageModel: byLabels(), storage: new MemoryStorage() };
+    const prices = { inputPerMillion: 3, outputPerMillion: 15 };
+    const { usage } = await rateItems({ ...options, prices });
+    expect(usage.costUsd).toBeCloseTo((40 * (50 * 3 + 15)) / 1e6, 12);
+    const free = await rateItems({ ...options, languageModel: byLabels(), storage: new MemoryStorage() });
+    expect(free.usage.costUsd).toBeUndefined();
+  });
+
   it('refuses a method that the model cannot answer, counts of another length, and a record of another method', async () => {
     const storage = new MemoryStorage();
     const levels = { catalog, languageModel: byLabels(), storage };
