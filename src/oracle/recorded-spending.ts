@@ -43,12 +43,8 @@ export function recordedSpending(
   return sum;
 }
 
-const spentSchema = z.looseObject({
-  calls: z.number(),
-  inputTokens: z.number(),
-  outputTokens: z.number(),
-  usd: z.number(),
-});
+const amount = z.number().min(0);
+const spentSchema = z.looseObject({ calls: amount, inputTokens: amount, outputTokens: amount, usd: amount });
 
 /** Time between two writes of what was spent, in ms. */
 const WRITE_MS = 1000;
@@ -86,7 +82,9 @@ export async function openKeptBudget({ storage, key, recorded, ...options }: Kep
     clearTimeout(timer);
     timer = undefined;
     const { wallMs: _, ...spent } = oracle.state;
-    writing = writing.then(() => storage.put(file, new TextEncoder().encode(`${JSON.stringify(spent)}\n`)));
+    const bytes = new TextEncoder().encode(`${JSON.stringify(spent)}\n`);
+    // One after the other, and each whether or not the one before succeeded.
+    writing = writing.catch(() => {}).then(() => storage.put(file, bytes));
     return writing;
   };
   const oracle = new BudgetedOracle({
