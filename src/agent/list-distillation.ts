@@ -263,8 +263,9 @@ function repeatsOf(learner: ActorCritic): number {
 
 /**
  * What the softmax runs over: the candidates (at most K; the columns that a shorter list leaves have no weight), None (the item index A
- * of the actor's head), and the latest `repeats` items of the history. Those were never candidates, so an answer alone says nothing of them and a policy that reads text would show the same
- * item for ever; a simulated user never takes an item twice, and the repeat features are there to learn that.
+ * of the actor's head), and the latest `repeats` items of the history. Those were never candidates, so an answer alone says nothing of
+ * them and a policy that reads text would show the same item for ever; a simulated user never takes an item twice, and the repeat
+ * features are there to learn that.
  */
 function columnsOf(
   { size, candidateCount: K, candidates, histories }: TransitionColumns,
