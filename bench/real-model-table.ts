@@ -1,7 +1,7 @@
 /**
- * `npx tsx bench/real-model-table.ts --world FOLDER --asked FOLDER [--seeds N] [--steps LIST] [--json FILE]`: what a policy learns from the
- * answers that `bench/real-model.ts` collected, on the test users of the world, beside those who had no model. Intervals are
- * Student's t over the learner's seeds, which also draw the episodes.
+ * `npx tsx bench/real-model-table.ts --world FOLDER --asked FOLDER [--seeds N] [--steps LIST] [--handover NATS] [--json FILE]`: what a
+ * policy learns from the answers that `bench/real-model.ts` collected, on the test users of the world, beside those who had no model.
+ * Intervals are Student's t over the learner's seeds, which also draw the episodes. `--handover` fine-tunes once more from a start as flat.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -35,6 +35,7 @@ const { values } = parseArgs({
     asked: { type: 'string' },
     seeds: { type: 'string', default: '5' },
     steps: { type: 'string', default: '500,2000,5000,20000' },
+    handover: { type: 'string', default: '5' },
     json: { type: 'string' },
   },
 });
@@ -189,11 +190,16 @@ await measure('text oracle', facts, (seed) => learned(byText, seed));
 
 // Adapted online: from what the model taught, and from nothing.
 for (const steps of values.steps.split(',').map(Number)) {
-  const adapted = async (agent: ActorCritic, seed: number, scheme: 'fineTune' | 'mixture' = 'fineTune') => {
+  const adapted = async (
+    agent: ActorCritic,
+    seed: number,
+    scheme: 'fineTune' | 'mixture' = 'fineTune',
+    handoverEntropy = preset.handoverEntropy,
+  ) => {
     const env = world.batchEnv({ split: 'train', size: preset.lanes, seed });
     const alpha = linearSchedule({ from: 0.1, to: 1, steps: Math.min(preset.alphaSteps, steps) });
     const { policy } = await adapt({
-      ...{ agent, env, steps, seed, handoverEntropy: preset.handoverEntropy, scheme },
+      ...{ agent, env, steps, seed, handoverEntropy, scheme },
       ...(scheme === 'mixture' ? { alpha } : {}),
     });
     // A mixture goes on asking the frozen policy.
@@ -201,6 +207,9 @@ for (const steps of values.steps.split(',').map(Number)) {
     return policy;
   };
   await measure('model, fine-tuned', { ...facts, steps }, async (seed) => adapted(await learned(answers, seed), seed));
+  await measure(`model, fine-tuned from ${values.handover} nats`, { ...facts, steps }, async (seed) =>
+    adapted(await learned(answers, seed), seed, 'fineTune', Number(values.handover)),
+  );
   await measure('model, mixture', { ...facts, steps }, async (seed) =>
     adapted(await learned(answers, seed), seed, 'mixture'),
   );
@@ -208,7 +217,7 @@ for (const steps of values.steps.split(',').map(Number)) {
 }
 
 if (json) {
-  const command = `npx tsx bench/real-model-table.ts --world FOLDER --asked FOLDER --seeds ${seeds.length} --steps ${values.steps}`;
+  const command = `npx tsx bench/real-model-table.ts --world FOLDER --asked FOLDER --seeds ${seeds.length} --steps ${values.steps} --handover ${values.handover}`;
   const about = {
     command,
     world: world.name,
