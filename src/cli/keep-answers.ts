@@ -65,7 +65,7 @@ export async function keepAnswers(
       // Waits for what came in while it was stopped, so that it is on record.
       await recorded
         .close()
-        .finally(() => budgeted?.save())
+        .finally(() => budgeted?.end())
         .finally(() => opened.close());
     };
     return { ...opened, oracle: recorded, close };

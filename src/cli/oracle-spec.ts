@@ -226,7 +226,8 @@ export async function openOracle(spec: string, options: OpenOracleOptions): Prom
     default: {
       const languageModel = await openModel(parsed, options);
       try {
-        return opened(await readBy(languageModel, options), languageModel);
+        const { oracle, end } = await readBy(languageModel, options);
+        return opened(oracle, languageModel, end);
       } catch (error) {
         await languageModel.close?.();
         throw error;
@@ -301,14 +302,20 @@ async function openModel(
   }
 }
 
+/** A read-out, and what is to be done when it is needed no more. */
+interface OpenedReadout {
+  readonly oracle: PreferenceOracle;
+  readonly end?: () => Promise<void>;
+}
+
 /** The read-out of a model; around it the limit, and around that debiasing. Budget and record come around all of it. */
-async function readBy(languageModel: LanguageModel, options: OpenOracleOptions): Promise<PreferenceOracle> {
+async function readBy(languageModel: LanguageModel, options: OpenOracleOptions): Promise<OpenedReadout> {
   const { debias = 'shuffle', perMinute } = options;
   const read = openReadout(languageModel, options);
   // Below the debiasing, which asks several times for one answer.
   const limited =
     perMinute === undefined ? read : new LimitedOracle({ oracle: read, intervalMs: 60_000, intervalCap: perMinute });
-  return debias === 'shuffle' ? limited : debiased(limited, read, debias, options);
+  return debias === 'shuffle' ? { oracle: limited } : debiased(limited, read, debias, options);
 }
 
 /** Questions that calibrate `pride`; each is asked in every order of its candidates. */
@@ -319,7 +326,7 @@ async function debiased(
   read: PreferenceOracle,
   method: Exclude<DebiasMethod, 'shuffle'>,
   options: OpenOracleOptions,
-): Promise<PreferenceOracle> {
+): Promise<OpenedReadout> {
   const { catalog, seed = 0, noneThreshold, permutations, candidateCount = 10, storage, signal } = options;
   const { isDry = false, say } = options;
   const budgeted = method === 'pride' ? await capped(limited, options) : undefined;
@@ -339,12 +346,16 @@ async function debiased(
     ...(permutations === undefined || method !== 'cyclic' ? {} : { permutations }),
     ...(noneThreshold === undefined ? {} : { noneThreshold }),
     ...(signal === undefined ? {} : { signal }),
-  }).finally(() => budgeted?.save());
-  if (method !== 'pride' || !isDry) return oracle;
+  }).catch(async (error: unknown) => {
+    await budgeted?.end();
+    throw error;
+  });
+  const opened = { oracle, ...(budgeted === undefined ? {} : { end: budgeted.end }) };
+  if (method !== 'pride' || !isDry) return opened;
   const { calls = 0, inputTokens = 0 } = (await oracle.estimateCalibration()) ?? {};
   if (calls > 0)
     say?.(`Before the first question pride is calibrated: about ${calls} calls, ${inputTokens} tokens of prompts.`);
-  return oracle;
+  return opened;
 }
 
 const CALLS_KEY = 'calls.jsonl';
@@ -400,10 +411,11 @@ function openReadout(languageModel: LanguageModel, options: OpenOracleOptions): 
   });
 }
 
-function opened(oracle: PreferenceOracle, languageModel?: LanguageModel): OpenedOracle {
+function opened(oracle: PreferenceOracle, languageModel?: LanguageModel, end?: () => Promise<void>): OpenedOracle {
   const close = async (): Promise<void> => {
     await oracle.close?.();
     await languageModel?.close?.();
+    await end?.();
   };
   return languageModel === undefined ? { oracle, close } : { oracle, languageModel, close };
 }

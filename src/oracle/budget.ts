@@ -179,9 +179,14 @@ export class Budget {
     }
   }
 
-  /** An answer whose bill is not known, with its estimate as usage: a record of it then tells the next run what this one booked. */
+  /**
+   * An answer whose bill is not known, with its estimate as usage: a record of it then tells the next run what this one booked. Only
+   * where a cap needs it.
+   */
   told(preference: Preference, reserved: Cost): Preference {
-    if (preference.kind === 'failed' || preference.meta?.cached === true) return preference;
+    const { caps } = this.#options;
+    const isCapped = [caps.inputTokens, caps.outputTokens, caps.usd].some((cap) => cap !== undefined);
+    if (!isCapped || preference.kind === 'failed' || preference.meta?.cached === true) return preference;
     const { usage } = preference.meta ?? {};
     if (known(usage?.inputTokens) !== undefined && known(usage?.outputTokens) !== undefined) return preference;
     const { calls, inputTokens, outputTokens } = this.#priced(usage, reserved);
@@ -213,7 +218,7 @@ export class Budget {
       // A server that refused has not answered. Without a status nobody knows what it did, and with 2xx it answered something that is
       // of no use.
       const lost = known(preference.error.lost) ?? (status !== undefined && status >= 300 ? 0 : 1);
-      const each = times(expected, 1 / Math.max(1, expected.calls));
+      const each = times(expected, 1 / (expected.calls || 1));
       const failed = { ...times(each, lost), calls: known(attempts) ?? 1 };
       const before =
         paid === undefined ? NOTHING : this.#priced({ calls: 0, ...paid }, times(each, known(paid.calls) ?? 0));
@@ -227,7 +232,7 @@ export class Budget {
   /** What answered calls cost: as they were billed, else as the question was expected to, and more where it took more calls. */
   #priced(usage: Usage | undefined, expected: Cost): Cost {
     const calls = known(usage?.calls) ?? 1;
-    const tries = Math.max(1, calls / Math.max(1, expected.calls));
+    const tries = Math.max(1, (calls - (known(usage?.refused) ?? 0)) / (expected.calls || 1));
     const inputTokens = known(usage?.inputTokens) ?? tries * expected.inputTokens;
     const written = known(usage?.outputTokens);
     const outputTokens = written ?? tries * expected.outputTokens;
@@ -274,7 +279,9 @@ export function dollarsOf(usage: Usage, prices: TokenPrices | undefined): number
 
 /** What was spent with its price, where a price table tells it and the back-end did not. */
 export function withDollars(usage: Usage, prices: TokenPrices | undefined): Usage {
-  if (prices === undefined || usage.costUsd !== undefined) return usage;
+  const { inputTokens, outputTokens, costUsd } = usage;
+  if (prices === undefined || costUsd !== undefined || inputTokens === undefined || outputTokens === undefined)
+    return usage;
   return { ...usage, costUsd: dollarsOf(usage, prices) };
 }
 

@@ -65,7 +65,8 @@ const schema = z
  * asked has been answered and told to `onResult`, and `prefer` rejects with {@link BudgetExceededError}: with a `RecordingOracle`
  * around this one, the same call with a larger budget goes on from there.
  *
- * Where the bill of an answer is not known, its estimate counts as spent, and is told as its `meta.usage`.
+ * Where the bill of an answer is not known, its estimate counts as spent; under a cap on tokens or dollars it is told as the answer's
+ * `meta.usage`, for a record to hold.
  */
 export class BudgetedOracle implements PreferenceOracle {
   /** The id of the oracle behind: a budget changes no answer. */
@@ -177,8 +178,8 @@ export class BudgetedOracle implements PreferenceOracle {
       const asked = open.get(position);
       if (asked === undefined) return;
       open.delete(position);
-      const preference = this.#budget.told(checkPreference(asked.query, given, this.id), asked.reserved);
-      tell(asked.i, preference);
+      const preference = checkPreference(asked.query, given, this.id);
+      tell(asked.i, this.#budget.told(preference, asked.reserved));
       this.#budget.settle(asked.reserved, preference);
       this.#onSettled?.(this.#budget.state);
     };
@@ -195,6 +196,7 @@ export class BudgetedOracle implements PreferenceOracle {
     } finally {
       // Aborted, or refused as a whole: what may have been sent counts as spent.
       for (const { reserved } of open.values()) this.#budget.settle(reserved, undefined);
+      if (open.size > 0) this.#onSettled?.(this.#budget.state);
     }
   }
 }

@@ -92,7 +92,9 @@ export class ModelCalls {
           if (attempt > 1) this.#retries++;
           try {
             const answer = read(await this.#once(batch, ask));
-            const own = { ...timesUsage(answer.usage ?? {}, 1 + made.lost), calls: attempt };
+            const refused = attempt - 1 - made.lost;
+            const calls = { calls: attempt, ...(refused === 0 ? {} : { refused }) };
+            const own = { ...timesUsage(answer.usage ?? {}, 1 + made.lost), ...calls };
             return { answer, usage: addUsage(made.paid, own) ?? own };
           } catch (error) {
             // A try that may be billed as a whole is not counted in parts.

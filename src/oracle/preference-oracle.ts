@@ -20,6 +20,8 @@ export interface PreferenceQuery {
 export interface Usage {
   /** Calls of the model, retries and reminders included. @default 1 */
   readonly calls?: number;
+  /** Those of `calls` that a server refused, or that never reached it: they cost nothing. @default 0 */
+  readonly refused?: number;
   /** Tokens of the prompt. */
   readonly inputTokens?: number;
   /** Tokens of the answer, thinking included. */

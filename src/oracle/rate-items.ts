@@ -172,7 +172,7 @@ export async function rateItems(options: RateItemsOptions): Promise<ItemRatings>
   };
   const lanes = Math.min(chunks.length, concurrencyOf(rest.concurrency, languageModel.concurrency));
   await Promise.all(Array.from({ length: lanes }, work));
-  await budgeted?.save();
+  await budgeted?.end();
   if (stopped !== undefined) throw (stopped as { readonly error: unknown }).error;
   const read = ratings.filter((rating) => !Number.isNaN(rating));
   const mean = read.length === 0 ? 0 : read.reduce((sum, rating) => sum + rating, 0) / read.length;

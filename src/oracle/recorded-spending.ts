@@ -44,7 +44,10 @@ export function recordedSpending(
 }
 
 const amount = z.number().min(0);
-const spentSchema = z.looseObject({ calls: amount, inputTokens: amount, outputTokens: amount, usd: amount });
+const spentSchema = z.looseObject({
+  oracle: z.string(),
+  ...{ calls: amount, inputTokens: amount, outputTokens: amount, usd: amount },
+});
 
 /** Time between two writes of what was spent, in ms. */
 const WRITE_MS = 1000;
@@ -63,26 +66,28 @@ export interface KeptBudgetOptions extends Omit<BudgetedOracleOptions, 'spent' |
 export interface KeptBudget {
   /** Asks as far as the budget goes. */
   readonly oracle: BudgetedOracle;
-  /** Writes down what was spent; call it when the work has ended, however it did. */
-  save(): Promise<void>;
+  /** Writes down what was spent, for the last time: call it when the work has ended, however it did. Safe to call twice. */
+  end(): Promise<void>;
 }
 
 /**
  * A budget for the questions of a record: what its answers cost counts, and what was spent on questions that came to nothing, which
- * is kept beside it and written about once a second, so that a killed run loses no more. Time is counted anew by each run.
+ * is kept beside it and written about once a second, so that a killed run loses no more. Time is counted anew by each run, and
+ * another oracle begins with nothing.
  *
  * @throws {InvalidDataError} when what is kept beside the record cannot be read.
  */
 export async function openKeptBudget({ storage, key, recorded, ...options }: KeptBudgetOptions): Promise<KeptBudget> {
   const file = `${key.replace(/\.jsonl$/, '')}.spent.json`;
-  const saved = await savedSpending(storage, file);
+  const saved = await savedSpending(storage, file, options.oracle.id);
   let timer: ReturnType<typeof setTimeout> | undefined;
   let writing: Promise<void> = Promise.resolve();
+  let isOver = false;
   const write = (): Promise<void> => {
     clearTimeout(timer);
     timer = undefined;
     const { wallMs: _, ...spent } = oracle.state;
-    const bytes = new TextEncoder().encode(`${JSON.stringify(spent)}\n`);
+    const bytes = new TextEncoder().encode(`${JSON.stringify({ oracle: oracle.id, ...spent })}\n`);
     // One after the other, and each whether or not the one before succeeded.
     writing = writing.catch(() => {}).then(() => storage.put(file, bytes));
     return writing;
@@ -91,20 +96,27 @@ export async function openKeptBudget({ storage, key, recorded, ...options }: Kep
     ...options,
     spent: larger(recorded, saved),
     onSettled: () => {
-      if (timer !== undefined) return;
-      // A failure is told by `save`; an answer that cannot be recorded is told at once.
+      // What is settled after the end was in flight then, at its estimate; and the next run may have begun to write.
+      if (isOver || timer !== undefined) return;
+      // A failure is told by `end`; an answer that cannot be recorded is told at once.
       timer = setTimeout(() => void write().catch(() => {}), WRITE_MS);
       timer.unref?.();
     },
   });
-  return { oracle, save: write };
+  const end = (): Promise<void> => {
+    if (isOver) return writing;
+    isOver = true;
+    return write();
+  };
+  return { oracle, end };
 }
 
-async function savedSpending(storage: Storage, file: string): Promise<Spending> {
+async function savedSpending(storage: Storage, file: string, oracleId: string): Promise<Spending> {
   const bytes = await storage.get(file);
   if (bytes === undefined) return NOTHING;
   try {
-    return { ...NOTHING, ...spentSchema.parse(JSON.parse(new TextDecoder().decode(bytes))), wallMs: 0 };
+    const { oracle, ...spent } = spentSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
+    return oracle === oracleId ? { ...NOTHING, ...spent, wallMs: 0 } : NOTHING;
   } catch (cause) {
     throw new InvalidDataError('expected what a budget has spent; delete the file, and only what is on record counts', {
       source: file,

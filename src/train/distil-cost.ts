@@ -7,9 +7,9 @@ export interface DistilCost {
   readonly questions: number;
   /** Calls of the model, retries and reminders included. */
   readonly calls: number;
-  /** Tokens of prompts, as far as they were told. */
+  /** Tokens of prompts, as far as they were told, or estimated under a cap on tokens or dollars. */
   readonly inputTokens: number;
-  /** Tokens of answers, as far as they were told. */
+  /** Tokens of answers, likewise. */
   readonly outputTokens: number;
   /** US dollars, as far as they were told or `prices` tell. */
   readonly costUsd: number;

@@ -227,7 +227,7 @@ export async function distil(options: DistilOptions): Promise<DistilResult> {
   };
   await Promise.all(Array.from({ length: Math.min(concurrency, plan.streams) }, work));
   report(true);
-  await budgeted?.save();
+  await budgeted?.end();
   if (stopped !== undefined) throw stopped.error;
   if (counts.failed > 0 && counts.asked === 0) guard.add(fresh.splice(0));
   return {

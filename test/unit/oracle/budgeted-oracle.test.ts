@@ -196,24 +196,40 @@ describe('BudgetedOracle', () => {
     vi.useFakeTimers();
     try {
       const storage = new MemoryStorage();
-      const failure = { kind: 'failed', error: new OracleError('timed out', { attempts: 2, lost: 2 }) } as const;
+      const failing = async (): Promise<Preference> => {
+        await sleepMs(10);
+        return { kind: 'failed', error: new OracleError('timed out', { attempts: 2, lost: 2 }) };
+      };
       const recorded = { calls: 3, inputTokens: 30, outputTokens: 3, usd: 0, wallMs: 0 };
-      const open = () =>
+      const open = (id = 'asked') =>
         openKeptBudget({
-          ...{ storage, key: 'a.jsonl', recorded, caps: { calls: 9 }, oracle: new ScriptedOracle(() => failure) },
+          ...{ storage, key: 'a.jsonl', recorded, caps: { calls: 9 }, oracle: new ScriptedOracle(failing, { id }) },
           perQuestion: { inputTokens: 10, outputTokens: 1 },
         });
+      const ask = async (oracle: PreferenceOracle, n: number): Promise<void> => {
+        const asking = oracle.prefer(many(n));
+        await vi.advanceTimersByTimeAsync(10 * n);
+        await asking;
+      };
       const killed = await open();
-      await killed.oracle.prefer(many(2));
+      await ask(killed.oracle, 2);
       expect(await storage.get('a.spent.json')).toBeUndefined();
       await vi.advanceTimersByTimeAsync(1_000);
       const next = await open();
       expect(next.oracle.spent).toMatchObject({ calls: 7, inputTokens: 70 });
-      await next.oracle.prefer(many(1));
-      await next.save();
+      const late = next.oracle.prefer(many(1));
+      await vi.advanceTimersByTimeAsync(1);
+      await next.end();
+      const written = await storage.get('a.spent.json');
+      await vi.advanceTimersByTimeAsync(5_000);
+      await late;
+      // What was in flight at the end is in the books at its estimate, and writes nothing: the next run may have begun.
+      expect(await storage.get('a.spent.json')).toEqual(written);
       const last = await open();
-      expect(last.oracle.spent).toMatchObject({ calls: 9, inputTokens: 90 });
+      expect(last.oracle.spent).toMatchObject({ calls: 8, inputTokens: 80 });
+      await ask(last.oracle, 1);
       await expect(last.oracle.prefer(many(1))).rejects.toBeInstanceOf(BudgetExceededError);
+      expect((await open('another')).oracle.spent).toMatchObject({ calls: 3, inputTokens: 30 });
       await storage.put('a.spent.json', new TextEncoder().encode('{"calls": 1'));
       await expect(open()).rejects.toThrow(/a\.spent\.json.*delete the file/);
     } finally {
@@ -340,10 +356,48 @@ describe('BudgetedOracle', () => {
     expect(await spentBy({ status: 503 })).toMatchObject({ calls: 3, inputTokens: 0 });
   });
 
+  it('estimates a question as before, however often others had to be asked again', async () => {
+    let asked = 0;
+    const oracle = new BudgetedOracle({
+      // Every second call is no answer: each question has one reminder, and no tokens are told.
+      oracle: new LlmOracle({ catalog: shop(), complete: async () => (++asked % 2 === 1 ? 'hard to say' : 'a') }),
+      caps: { usd: 1 },
+      prices: PRICES,
+      concurrency: 1,
+    });
+    const outputTokens: number[] = [];
+    for (let i = 0; i < 30; i++) {
+      const before = oracle.spent.outputTokens;
+      await oracle.prefer([{ history: [i], candidates: [40, 41, 42] }]);
+      outputTokens.push(oracle.spent.outputTokens - before);
+    }
+    expect(new Set(outputTokens)).toEqual(new Set([2]));
+  });
+
+  it('counts a refused try as a call only, though no tokens are told', async () => {
+    const spentBy = async (failure?: object): Promise<Spending> => {
+      let asked = 0;
+      const oracle = new BudgetedOracle({
+        oracle: new LlmOracle({
+          ...{ catalog: shop(), retryDelayMs: 0 },
+          complete: async () =>
+            failure !== undefined && ++asked === 1 ? Promise.reject(Object.assign(new Error('no'), failure)) : 'a',
+        }),
+        caps: { inputTokens: 100_000 },
+      });
+      await oracle.prefer([{ history: [1], candidates: [2, 3, 4] }]);
+      return oracle.spent;
+    };
+    const { inputTokens } = await spentBy();
+    expect(await spentBy({ status: 429 })).toMatchObject({ calls: 2, inputTokens });
+    expect(await spentBy({ code: 'ECONNREFUSED' })).toMatchObject({ calls: 2, inputTokens });
+    expect(await spentBy({})).toMatchObject({ calls: 2, inputTokens: 2 * inputTokens });
+  });
+
   it('tells what it booked where the back-end does not say, so that a record of it is a record of the spending', async () => {
     const oracle = new BudgetedOracle({
       oracle: costing({ calls: 2 }, { calls: 1, inputTokens: 70, outputTokens: 3 }),
-      caps: { calls: 100 },
+      caps: { inputTokens: 1_000 },
     });
     const [answer] = await oracle.prefer(many(1));
     // Two calls, each like the one that was expected.

@@ -234,6 +234,23 @@ describe('rateItems', () => {
     expect(spent).toMatchObject({ calls: 2, inputTokens: 20 + 8 * 8 });
   });
 
+  it('contrast: a lost call of a chunk is in the books as a whole, and another model begins with an empty budget', async () => {
+    const storage = new MemoryStorage();
+    const languageModel: LanguageModel = {
+      ...byLikelihood(),
+      continuationScores: async () => Promise.reject(new Error('timed out')),
+    };
+    const options = { catalog, storage, retries: 0, concurrency: 1, budget: { calls: 40, inputTokens: 10_000 } };
+    await expect(rateItems({ ...options, languageModel })).rejects.toThrow(OracleError);
+    const spent = JSON.parse(new TextDecoder().decode(await storage.get('ratings.spent.json')));
+    // Prompts of eight items, a quarter of their characters each; an item alone has less than a fifth of it.
+    const item = catalog.attributes.map((name) => catalog.attribute(39, name)).join('; ').length / 4;
+    expect(spent.calls).toBe(1);
+    expect(spent.inputTokens).toBeGreaterThan(8 * item);
+    await storage.delete('ratings.jsonl');
+    await expect(rateItems({ ...options, languageModel: byLabels() })).resolves.toMatchObject({ asked: 40 });
+  });
+
   it('tells dollars by a price table', async () => {
     const options = { catalog, languageModel: byLabels(), storage: new MemoryStorage() };
     const prices = { inputPerMillion: 3, outputPerMillion: 15 };
@@ -241,6 +258,9 @@ describe('rateItems', () => {
     expect(usage.costUsd).toBeCloseTo((40 * (50 * 3 + 15)) / 1e6, 12);
     const free = await rateItems({ ...options, languageModel: byLabels(), storage: new MemoryStorage() });
     expect(free.usage.costUsd).toBeUndefined();
+    const silent: LanguageModel = { id: 'silent', complete: async () => 'a' };
+    const unknown = await rateItems({ ...options, languageModel: silent, storage: new MemoryStorage(), prices });
+    expect(unknown.usage.costUsd).toBeUndefined();
   });
 
   it('refuses a method that the model cannot answer, counts of another length, and a record of another method', async () => {
