@@ -65,7 +65,9 @@ export async function readAmazon(
   checkPath(folder, 'readAmazon', 'folder');
   const itemsSource = join(folder, AMAZON_FILES.items);
   const interactionsSource = join(folder, AMAZON_FILES.interactions);
-  const [items, interactions] = await Promise.all([readText(itemsSource), readText(interactionsSource)]);
+  // One after the other, so that the first that is missing is the one that is named.
+  const items = await readText(itemsSource);
+  const interactions = await readText(interactionsSource);
   return parseAmazon(items, interactions, { ...options, itemsSource, interactionsSource });
 }
 

@@ -32,12 +32,12 @@ const folder = mkdtempSync(join(tmpdir(), 'ialp-four-'));
 let closedForm: TinyLlama;
 let engine: LlamaCppModel;
 
-/** The program: the same for every back-end. */
+/** The program: the same for every back-end, and the same prompt, though two of them would take the chat form by default. */
 async function answersOf(
   languageModel: LanguageModel,
   asked: readonly PreferenceQuery[],
 ): Promise<readonly Preference[]> {
-  const oracle = new LlmOracle({ catalog, languageModel, shuffle: false, retries: 0 });
+  const oracle = new LlmOracle({ catalog, languageModel, mode: 'completion', shuffle: false, retries: 0 });
   try {
     return await oracle.prefer(asked);
   } finally {
