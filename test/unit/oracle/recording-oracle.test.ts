@@ -115,16 +115,13 @@ describe('RecordingOracle', () => {
   });
 
   it('asks again what its first asker gave up', async () => {
-    const inner = new ScriptedOracle(async () => {
-      await sleepMs(10);
-      return 1;
-    });
+    const inner = new ScriptedOracle((_, n) => (n === 0 ? new Promise(() => {}) : 1));
     const oracle = await open(new MemoryStorage(), inner);
     const controller = new AbortController();
     const one = queries.slice(0, 1);
     const first = oracle.prefer(one, { signal: controller.signal });
     const second = oracle.prefer(one);
-    await sleepMs(3);
+    while (inner.queries.length === 0) await sleepMs(1);
     controller.abort('stop');
     await expect(first).rejects.toBe('stop');
     expect((await second).map(plain)).toEqual([1]);
