@@ -323,7 +323,7 @@ describe('LlmOracle', () => {
       const oracle = make(
         () => {
           calls++;
-          return new Promise<string>((resolve) => setTimeout(() => resolve('a'), 30));
+          return new Promise<string>((resolve) => setTimeout(() => resolve('a'), 300));
         },
         { concurrency: 2 },
       );
@@ -332,8 +332,8 @@ describe('LlmOracle', () => {
       const started = performance.now();
       controller.abort(reason);
       await expect(running).rejects.toBe(reason);
-      expect(performance.now() - started).toBeLessThan(25);
-      await sleepMs(60);
+      expect(performance.now() - started).toBeLessThan(250);
+      await sleepMs(350);
       expect(calls).toBe(2);
       expect(told).toEqual([]);
       // The queue is not stuck.
