@@ -290,7 +290,7 @@ function times({ calls, inputTokens, outputTokens, usd }: Cost, by: number): Cos
 }
 
 /** Of each unit the larger number. */
-function larger(a: Cost, b: Cost): Cost {
+export function larger(a: Cost, b: Cost): Cost {
   return {
     calls: Math.max(a.calls, b.calls),
     inputTokens: Math.max(a.inputTokens, b.inputTokens),

@@ -3,7 +3,7 @@ import type { Catalog } from '../catalog/catalog.js';
 import { InvalidDataError } from '../foundation/errors.js';
 import type { Storage } from '../foundation/storage.js';
 import { AnswerLog } from './answer-log.js';
-import { dollarsOf, type Spending, type TokenPrices } from './budget.js';
+import { dollarsOf, larger, type Spending, type TokenPrices } from './budget.js';
 import { BudgetedOracle, type BudgetedOracleOptions } from './budgeted-oracle.js';
 import type { CachedOracle } from './cached-oracle.js';
 import type { Usage } from './preference-oracle.js';
@@ -94,7 +94,8 @@ export async function openKeptBudget({ storage, key, recorded, ...options }: Kep
   };
   const oracle = new BudgetedOracle({
     ...options,
-    spent: larger(recorded, saved),
+    // The record may tell more, where another run added to it without a budget.
+    spent: { ...larger(recorded, saved), wallMs: 0 },
     onSettled: () => {
       // What is settled after the end was in flight then, at its estimate; and the next run may have begun to write.
       if (isOver || timer !== undefined) return;
@@ -123,15 +124,4 @@ async function savedSpending(storage: Storage, file: string, oracleId: string): 
       cause,
     });
   }
-}
-
-/** The record may tell more, where another run added to it without a budget. */
-function larger(a: Spending, b: Spending): Spending {
-  return {
-    calls: Math.max(a.calls, b.calls),
-    inputTokens: Math.max(a.inputTokens, b.inputTokens),
-    outputTokens: Math.max(a.outputTokens, b.outputTokens),
-    usd: Math.max(a.usd, b.usd),
-    wallMs: 0,
-  };
 }
