@@ -3,7 +3,7 @@ import type { Catalog } from '../catalog/catalog.js';
 import type { Storage } from '../foundation/storage.js';
 import { fileStorage } from '../node/file-storage.js';
 import type { BudgetCaps, TokenPrices } from '../oracle/budget.js';
-import { openKeptBudget, openRecord, recordedSpending } from '../oracle/recorded-spending.js';
+import { openKeptBudget, openRecord } from '../oracle/recorded-spending.js';
 import { RecordingOracle } from '../oracle/recording-oracle.js';
 import {
   askingOptionsOf,
@@ -56,7 +56,7 @@ export async function keepAnswers(
         ? undefined
         : await openKeptBudget({
             ...{ storage, key, oracle, caps: budget, onWarning },
-            recorded: recordedSpending(await openRecord(storage, key, catalog, oracle.id), prices),
+            record: await openRecord(storage, key, catalog, oracle.id),
             ...(prices === undefined ? {} : { prices }),
           });
     const asked = budgeted?.oracle ?? oracle;

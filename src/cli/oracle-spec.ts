@@ -17,7 +17,7 @@ import { LimitedOracle } from '../oracle/limited-oracle.js';
 import { LlmOracle } from '../oracle/llm-oracle.js';
 import type { Readout } from '../oracle/none-threshold.js';
 import type { PreferenceOracle } from '../oracle/preference-oracle.js';
-import { type KeptBudget, openKeptBudget, recordedSpending } from '../oracle/recorded-spending.js';
+import { type KeptBudget, openKeptBudget } from '../oracle/recorded-spending.js';
 import { ReplayOracle } from '../oracle/replay-oracle.js';
 import { SimulatedOracle } from '../oracle/simulated-oracle.js';
 import { openQuestions } from '../train/plan-distil.js';
@@ -371,9 +371,9 @@ async function capped(
   { budget, prices, catalog, storage }: OpenOracleOptions,
 ): Promise<KeptBudget | undefined> {
   if (budget === undefined) return undefined;
-  const paid = storage === undefined ? undefined : await openCalls(oracle, catalog, storage);
+  const record = storage === undefined ? undefined : await openCalls(oracle, catalog, storage);
   return openKeptBudget({
-    ...{ storage: storage ?? new MemoryStorage(), key: CALLS_KEY, recorded: recordedSpending(paid, prices) },
+    ...{ storage: storage ?? new MemoryStorage(), key: CALLS_KEY, record },
     ...{ oracle, caps: budget },
     ...(prices === undefined ? {} : { prices }),
   });

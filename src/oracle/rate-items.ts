@@ -12,7 +12,7 @@ import { catalogSchema, checkAttributes, itemTextShape, languageModelSchema, sto
 import { parseAnswer } from './parser.js';
 import type { Preference, PreferenceOracle, PreferenceQuery, PreferOptions, Usage } from './preference-oracle.js';
 import { type QueryBatch, QueryQueue } from './query-queue.js';
-import { openKeptBudget, openRecord, recordedSpending } from './recorded-spending.js';
+import { openKeptBudget, openRecord } from './recorded-spending.js';
 import { RecordingOracle } from './recording-oracle.js';
 import { logSumExp } from './score-decision.js';
 import { addUsage, tokensOf, withPaid } from './usage.js';
@@ -139,7 +139,7 @@ export async function rateItems(options: RateItemsOptions): Promise<ItemRatings>
       ? undefined
       : await openKeptBudget({
           ...{ storage, key, oracle, caps: budget },
-          recorded: recordedSpending(await openRecord(storage, key, catalog, oracle.id), prices),
+          record: await openRecord(storage, key, catalog, oracle.id),
           ...(prices === undefined ? {} : { prices }),
         });
   const recording = await RecordingOracle.open({ oracle: budgeted?.oracle ?? oracle, catalog, storage, key });

@@ -58,8 +58,8 @@ export interface KeptBudgetOptions extends Omit<BudgetedOracleOptions, 'spent' |
   readonly storage: Storage;
   /** Key of the record. */
   readonly key: string;
-  /** What its answers cost. */
-  readonly recorded: Spending;
+  /** The record itself; undefined where it is yet to begin, and the budget with it. */
+  readonly record: Pick<AnswerLog | CachedOracle, 'paid'> | undefined;
 }
 
 /** A budget that outlives its runs. */
@@ -72,14 +72,14 @@ export interface KeptBudget {
 
 /**
  * A budget for the questions of a record: what its answers cost counts, and what was spent on questions that came to nothing, which
- * is kept beside it and written about once a second, so that a killed run loses no more. Time is counted anew by each run, and
- * another oracle begins with nothing.
+ * is kept beside it and written about once a second, so that a killed run loses no more. Time is counted anew by each run; another
+ * oracle, and a record that is begun anew, begin with nothing.
  *
  * @throws {InvalidDataError} when what is kept beside the record cannot be read.
  */
-export async function openKeptBudget({ storage, key, recorded, ...options }: KeptBudgetOptions): Promise<KeptBudget> {
+export async function openKeptBudget({ storage, key, record, ...options }: KeptBudgetOptions): Promise<KeptBudget> {
   const file = `${key.replace(/\.jsonl$/, '')}.spent.json`;
-  const saved = await savedSpending(storage, file, options.oracle.id);
+  const saved = record === undefined ? NOTHING : await savedSpending(storage, file, options.oracle.id);
   let timer: ReturnType<typeof setTimeout> | undefined;
   let writing: Promise<void> = Promise.resolve();
   let isOver = false;
@@ -95,7 +95,7 @@ export async function openKeptBudget({ storage, key, recorded, ...options }: Kep
   const oracle = new BudgetedOracle({
     ...options,
     // The record may tell more, where another run added to it without a budget.
-    spent: { ...larger(recorded, saved), wallMs: 0 },
+    spent: { ...larger(recordedSpending(record, options.prices), saved), wallMs: 0 },
     onSettled: () => {
       // What is settled after the end was in flight then, at its estimate; and the next run may have begun to write.
       if (isOver || timer !== undefined) return;

@@ -139,16 +139,15 @@ export async function distil(options: DistilOptions): Promise<DistilResult> {
   signal?.throwIfAborted();
   const plan = new QuestionPlan(planOptions, 'distil');
   const record = await openRecord(storage, key, plan.catalog, oracle.id);
-  const recorded = recordedSpending(record, prices);
   const unread = record?.unread ?? new Set<string>();
-  const ledger = new Ledger(prices, record?.paid().length ?? 0, recorded);
+  const ledger = new Ledger(prices, record?.paid().length ?? 0, recordedSpending(record, prices));
   const job = await Job.open(storage, key);
   await job.begin(planOptions, onWarning);
   const budgeted =
     budget === undefined
       ? undefined
       : await openKeptBudget({
-          ...{ storage, key, recorded, oracle, caps: budget, concurrency },
+          ...{ storage, key, record, oracle, caps: budget, concurrency },
           ...(prices === undefined ? {} : { prices }),
           ...(onWarning === undefined ? {} : { onWarning }),
         });

@@ -200,10 +200,11 @@ describe('BudgetedOracle', () => {
         await sleepMs(10);
         return { kind: 'failed', error: new OracleError('timed out', { attempts: 2, lost: 2 }) };
       };
-      const recorded = { calls: 3, inputTokens: 30, outputTokens: 3, usd: 0, wallMs: 0 };
+      const usage = { calls: 3, inputTokens: 30, outputTokens: 3 };
+      const record = { paid: () => [{ meta: { usage } }] };
       const open = (id = 'asked') =>
         openKeptBudget({
-          ...{ storage, key: 'a.jsonl', recorded, caps: { calls: 9 }, oracle: new ScriptedOracle(failing, { id }) },
+          ...{ storage, key: 'a.jsonl', record, caps: { calls: 9 }, oracle: new ScriptedOracle(failing, { id }) },
           perQuestion: { inputTokens: 10, outputTokens: 1 },
         });
       const ask = async (oracle: PreferenceOracle, n: number): Promise<void> => {
@@ -230,6 +231,11 @@ describe('BudgetedOracle', () => {
       await ask(last.oracle, 1);
       await expect(last.oracle.prefer(many(1))).rejects.toBeInstanceOf(BudgetExceededError);
       expect((await open('another')).oracle.spent).toMatchObject({ calls: 3, inputTokens: 30 });
+      const anew = await openKeptBudget({
+        ...{ storage, key: 'a.jsonl', record: undefined, caps: { calls: 9 } },
+        oracle: new ScriptedOracle(failing, { id: 'asked' }),
+      });
+      expect(anew.oracle.spent.calls).toBe(0);
       await storage.put('a.spent.json', new TextEncoder().encode('{"calls": 1'));
       await expect(open()).rejects.toThrow(/a\.spent\.json.*delete the file/);
     } finally {
